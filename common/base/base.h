@@ -41,22 +41,22 @@
 #define IO_BYTES_MAX  (1 * MIB)
 #define IO_BLOCKS_MAX (IO_BYTES_MAX / BLOCK_BYTES)
 
-#define NS_PER_MS  UINT64_C(1000000)
-#define NS_PER_S   UINT64_C(1000000000)
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_S  UINT64_C(1000000000)
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)     ((a) < (b) ? (a) : (b))
-#define MAX(a, b)     ((a) > (b) ? (a) : (b))
+#define ARRAY_SIZE(a)    (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)        ((a) < (b) ? (a) : (b))
+#define MAX(a, b)        ((a) > (b) ? (a) : (b))
 #define ROUND_DOWN(x, n) ((x) / (n) * (n))
-#define ROUND_UP(x, n)   ROUND_DOWN((x) + (n) - 1, n)
+#define ROUND_UP(x, n)   ROUND_DOWN((x) + (n)-1, n)
 
-#define container_of(ptr, type, member) \
-	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* glibc's sys/queue.h has no safe loop. */
 #ifndef TAILQ_FOREACH_SAFE
-#define TAILQ_FOREACH_SAFE(var, head, field, next) \
-	for ((var) = TAILQ_FIRST(head); (var) && ((next) = TAILQ_NEXT(var, field), 1); (var) = (next))
+#define TAILQ_FOREACH_SAFE(var, head, field, next)                                                 \
+	for ((var) = TAILQ_FIRST(head); (var) && ((next) = TAILQ_NEXT(var, field), 1);             \
+	     (var) = (next))
 #endif
 
 /*

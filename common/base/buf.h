@@ -14,8 +14,8 @@
 #include "common/base/base.h"
 
 struct buf {
-	uint8_t *data;         /* aligned to BLOCK_BYTES */
-	uint32_t bytes;        /* capacity */
+	uint8_t *data;  /* aligned to BLOCK_BYTES */
+	uint32_t bytes; /* capacity */
 	uint32_t references;
 	uint32_t size_class;
 	SLIST_ENTRY(buf) free_link;

@@ -16,7 +16,8 @@ uint32_t crc_block(uint64_t root_chunk, uint32_t block_index, const void *data)
 		uint32_t block_index_le;
 	} __attribute__((packed)) place = {root_chunk, block_index};
 
-	static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "written for little-endian machines");
+	static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+		      "written for little-endian machines");
 	return crc32c(crc32c(0, &place, sizeof place), data, BLOCK_BYTES);
 }
 

@@ -20,7 +20,9 @@ static inline uint64_t prng_next(struct prng *p)
 /* Uniform in [0, bound); bound > 0. The bias of the multiply-shift is below 2^-32 for small bounds. */
 static inline uint64_t prng_below(struct prng *p, uint64_t bound)
 {
-	return (uint64_t)(((unsigned __int128)prng_next(p) * bound) >> 64);
+	__extension__ typedef unsigned __int128 wide;
+
+	return (uint64_t)(((wide)prng_next(p) * bound) >> 64);
 }
 
 /* True with probability parts/of. */

@@ -15,7 +15,7 @@
 enum io_disk_op {
 	IO_DISK_READ,
 	IO_DISK_WRITE,
-	IO_DISK_SYNC,    /* makes every WRITE that completed before durable */
+	IO_DISK_SYNC, /* makes every WRITE that completed before durable */
 	IO_DISK_DISCARD, /* gives the range back (punch hole, BLKDISCARD); its content is undefined afterwards */
 };
 
@@ -31,19 +31,19 @@ struct io_disk_request {
 	enum io_disk_op op;
 	unsigned flags;
 	uint64_t offset;
-	uint64_t bytes;          /* sum of iov_len, or the length of a DISCARD */
+	uint64_t bytes; /* sum of iov_len, or the length of a DISCARD */
 	const struct iovec *iov;
 	int iov_count;
-	int result;              /* 0, or a negative errno; a short read or write is -EIO */
+	int result; /* 0, or a negative errno; a short read or write is -EIO */
 	void (*done)(struct io_disk_request *request);
-	void *context;           /* the user's */
+	void *context;                      /* the user's */
 	STAILQ_ENTRY(io_disk_request) link; /* the implementation's */
 	uint64_t implementation[4];
 };
 
 struct io_disk {
 	uint64_t size_bytes;
-	uint32_t block_bytes;    /* 512 or 4096: alignment of all requests */
+	uint32_t block_bytes; /* 512 or 4096: alignment of all requests */
 	bool power_loss_protected; /* declared by the operator: DURABLE and SYNC cost nothing and mean nothing */
 	/* Queues a request. The implementation hands all that was queued to the device when the loop turns. */
 	void (*submit)(struct io_disk *disk, struct io_disk_request *request);

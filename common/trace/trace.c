@@ -20,7 +20,8 @@ static void to_stderr(void *context, enum trace_level level, const char *module,
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &tm);
 	strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-	fprintf(stderr, "%s.%03ld %s %s: %s\n", stamp, now.tv_nsec / 1000000, names[level], module, text);
+	fprintf(stderr, "%s.%03ld %s %s: %s\n", stamp, now.tv_nsec / 1000000, names[level], module,
+		text);
 }
 
 static trace_sink_fn *sink = to_stderr;
@@ -44,7 +45,8 @@ void trace_init(void)
 			return;
 		}
 	}
-	trace(TRACE_WARN, "trace", "COPYHOLD_TRACE=%s is none of error, warn, info, debug, data", word);
+	trace(TRACE_WARN, "trace", "COPYHOLD_TRACE=%s is none of error, warn, info, debug, data",
+	      word);
 }
 
 void trace_line(enum trace_level level, const char *module, const char *format, ...)

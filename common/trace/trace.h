@@ -33,10 +33,10 @@ void trace_init(void);
 void trace_line(enum trace_level level, const char *module, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-#define trace(level, module, ...)                                \
-	do {                                                     \
-		if ((level) <= trace_limit)                      \
-			trace_line(level, module, __VA_ARGS__);  \
+#define trace(level, module, ...)                                                                  \
+	do {                                                                                       \
+		if ((level) <= trace_limit)                                                        \
+			trace_line(level, module, __VA_ARGS__);                                    \
 	} while (0)
 
 #endif
