@@ -241,6 +241,9 @@ struct msg_heartbeat {
 	uint64_t sequence;
 };
 
+/* With more than this taken out at once a replica closes the connection: an answer never leaves one out. */
+#define HEARTBEAT_TAKEN_MAX 65536
+
 struct msg_heartbeat_ok {
 	uint64_t sequence;
 	uint32_t taken_count;
@@ -511,12 +514,17 @@ struct msg_delete {
 	uint64_t commit;
 };
 
+/* Chunk servers of one cluster; a SERVERS message holds them all. */
+#define SERVERS_MAX 2048
+
 struct msg_servers {
 	uint32_t count;
 	const struct msg_server *servers;
 };
 
 /* A request of copyhold(1): a verb ("volume.create") and its arguments as a JSON object. The answer is a JSON document. */
+#define ADMIN_JSON_MAX (1000 * 1024) /* bytes, without the terminating 0; longer answers go in parts */
+
 struct msg_admin {
 	const char *verb;
 	const char *json;
@@ -527,6 +535,8 @@ struct msg_admin_ok {
 };
 
 /* All volumes, for an export list: names only are needed, but whole records come. */
+#define VOLUMES_MAX 4096
+
 struct msg_volumes_ok {
 	uint32_t count;
 	const struct msg_volume *volumes;
