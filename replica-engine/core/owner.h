@@ -41,8 +41,7 @@ struct owner_peer {
 	uint64_t asked_ns;
 	uint64_t
 		heard_ns; /* last frame of any kind from it on this connection, or when it came up */
-	uint64_t
-		down_since_ns; /* when the last connection ended, or the first was tried; 0 while connected */
+	uint64_t down_since_ns;  /* when the last connection ended; 0 while connected */
 	uint64_t free_bytes;     /* as last told; UINT64_MAX: not yet known */
 	uint64_t promised_bytes; /* of writes that were sent to it and are not answered */
 	bool local;              /* on this host: preferred for reads */
@@ -93,10 +92,12 @@ struct owner_request {
 	uint32_t blockers;                  /* earlier overlapping requests still under way */
 	bool queued;                        /* in the ready queue or the window */
 	bool merged;
-	uint8_t reader; /* slot asked */
-	uint32_t tried; /* bit per slot that could not serve all of it */
-	uint64_t id;    /* of the READ, COPY or REPAIR under way */
-	uint64_t generation;
+	uint8_t reader;     /* slot asked */
+	uint32_t tried;     /* bit per slot that is not to be asked again */
+	uint32_t bad_slots; /* of these: those that had bad blocks */
+	uint64_t id;        /* of the READ, COPY or REPAIR under way */
+	uint64_t
+		generation; /* WRITE: 0 until it is sent. COPY: writes up to this one are in the source already */
 	uint32_t answered; /* bit per slot that has this generation */
 	uint64_t sent_ns, arrived_ns;
 	bool partial; /* data is ours, some blocks are missing still */
@@ -155,6 +156,7 @@ struct owner_slot {
 	bool streaming; /* synced on the present connection: new generations are sent as they come */
 	bool creating;  /* CREATE was sent since SYNC said NOT_FOUND */
 	bool taken_out;
+	bool rolling;              /* its MEND_BEGIN is durable: units may be rolled there */
 	bool mending;              /* as it last said */
 	enum replica_state listed; /* in metad's list */
 	enum owner_slot_state state;
@@ -172,6 +174,7 @@ struct owner_slot {
 	uint64_t asked_ns;   /* and when it was sent */
 	uint64_t promise_until_ns; /* it told us that it waits until then */
 	uint64_t answered_generation;
+	uint64_t join_generation; /* g0 of its JOIN */
 	uint64_t retry_ns;        /* FILLING: not before */
 	struct version *versions; /* while rolling or joining; unit_count entries */
 	uint8_t *invalid; /* bit per unit: JOINED: still to be copied; rolling: invalid there */
@@ -204,8 +207,7 @@ struct owner {
 	uint64_t next_id;
 
 	bool lease_asked;
-	bool returning, release_sent;
-	uint64_t release_ns;
+	bool returning;
 	int joining;         /* slot whose join holds new generations, or -1 */
 	int reference;       /* slot that others are rolled to, or -1 */
 	uint32_t copies;     /* under way for this chunk */
