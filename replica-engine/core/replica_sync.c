@@ -174,6 +174,8 @@ void replica_sync(struct replica *r, struct replica_conn *conn, const struct msg
 	if (caller.epoch > found.at.fence)
 		want(c, caller.epoch, conn);
 	c->raise_status = STORE_OK;
+	replica_untake(conn,
+		       c->chunk); /* who asks at a later epoch knows that the earlier one is over */
 	replica_advance(r, c);
 }
 
