@@ -1,0 +1,84 @@
+/* table.c - every command with its options, and finding the one that is meant. */
+#include "meta-service/ctl/command.h"
+
+static const struct option_spec no_options[] = {{0}};
+
+static const struct option_spec playground_options[] = {
+	{"dir", "DIR", "where the playground's state and data lie"},
+	{0},
+};
+
+static const struct option_spec playground_start_options[] = {
+	{"dir", "DIR", "where the playground's state and data lie"},
+	{"chunk-servers", "N", "how many chunk servers to run (3)"},
+	{"size", "SIZE",
+	 "size of each new chunk server's data file (10G; takes no space until used)"},
+	{"port", "N", "first TCP port to try (7400)"},
+	{0},
+};
+
+static const struct option_spec create_options[] = {
+	{"size", "SIZE", "size of the volume, a multiple of 4 KiB: 10G, 512M, 1T, ..."},
+	{"replicas", "N", "copies of each chunk (3)"},
+	{"min-replicas", "N", "copies without which writes wait (2 of 3, 1 of 2)"},
+	{"chunk-size", "SIZE", "unit of placement and repair, a power of two from 4M to 1G (256M)"},
+	{0},
+};
+
+static const struct option_spec delete_options[] = {
+	{"force", NULL, "also while it is attached: its IO fails from then on"},
+	{0},
+};
+
+static const struct option_spec attach_options[] = {
+	{"fuse", NULL, "through nbdfuse and a loop device instead of the kernel's nbd driver"},
+	{"force", NULL, "take the volume away from whoever holds it; IO there fails"},
+	{"read-only", NULL, "refuse writes"},
+	{0},
+};
+
+static const struct option_spec detach_options[] = {
+	{"force", NULL, "also while it is mounted (unmounts lazily)"},
+	{0},
+};
+
+static const struct option_spec chunk_list_options[] = {
+	{"volume", "NAME", "only chunks of this volume"},
+	{"server", "CID", "only chunks with a replica on this chunk server"},
+	{"degraded", NULL, "only chunks with fewer ACTIVE replicas than wanted"},
+	{0},
+};
+
+static const struct option_spec chunk_check_options[] = {
+	{"volume", "NAME", "only chunks of this volume"},
+	{0},
+};
+
+const struct command command_table[] = {
+	{"playground", "start", "", 0, 0, "run a whole cluster on this machine",
+	 playground_start_options, playground_start},
+	{"playground", "stop", "", 0, 0, "stop it, keep its data", playground_options,
+	 playground_stop},
+	{"playground", "status", "", 0, 0, "which of its processes run", playground_options,
+	 playground_status},
+	{"volume", "create", "NAME --size SIZE", 1, 1, "make a new volume", create_options,
+	 volume_create},
+	{"volume", "list", "", 0, 0, "all volumes", no_options, volume_list},
+	{"volume", "show", "NAME", 1, 1, "one volume in detail", no_options, volume_show},
+	{"volume", "delete", "NAME", 1, 1, "delete a volume and its data", delete_options,
+	 volume_delete},
+	{"attach", NULL, "VOLUME [DEVICE]", 1, 2, "make a volume a block device of this host",
+	 attach_options, attach_run},
+	{"detach", NULL, "VOLUME|DEVICE", 1, 1, "end that", detach_options, detach_run},
+	{"attached", NULL, "", 0, 0, "what is attached on this host", no_options, attached_run},
+	{"server", "list", "", 0, 0, "all chunk servers", no_options, server_list},
+	{"server", "show", "CID", 1, 1, "one chunk server in detail", no_options, server_show},
+	{"chunk", "list", "", 0, 0, "chunks and their replicas", chunk_list_options, chunk_list},
+	{"chunk", "show", "CHUNK|VOLUME:INDEX", 1, 1, "one chunk in detail", no_options,
+	 chunk_show},
+	{"chunk", "check", "[CHUNK]", 0, 1, "compare records with what chunk servers report",
+	 chunk_check_options, chunk_check},
+	{"status", NULL, "", 0, 0, "health, what is wrong and what to do, capacity", no_options,
+	 status_run},
+	{0},
+};
