@@ -126,9 +126,9 @@ START_TEST(frames_that_come_in_odd_pieces)
 		free(frame);
 	}
 	while (at < bytes) {
-		size_t piece = MIN(bytes - at,
-				   1 + prng_below(&prng, prng_chance(&prng, 1, 2) ? 60 : 9000));
+		size_t piece = 1 + prng_below(&prng, prng_chance(&prng, 1, 2) ? 60 : 9000);
 
+		piece = MIN(piece, bytes - at);
 		ck_assert_int_eq(send(fd, stream + at, piece, 0), (int)piece);
 		at += piece;
 		run_turns(loop, 2);
