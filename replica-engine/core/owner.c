@@ -196,6 +196,7 @@ static void granted(struct step *s, const struct msg_chunk *chunk)
 	FOR_EACH_SLOT (o, i)
 		owner_slot_clear(s, i);
 	o->epoch = chunk->epoch;
+	o->root_chunk = chunk->root_chunk;
 	o->list_number = 0;
 	o->floor = 0;
 	o->lost = false;
@@ -411,6 +412,8 @@ void owner_step(struct owner *o, const struct owner_event *ev, struct owner_upda
 	struct step s = {.o = o, .up = up, .now_ns = ev->now_ns};
 
 	up->count = 0;
+	if (o->given_up && o->phase != OWNER_FENCED)
+		owner_fence(&s);
 	switch (ev->kind) {
 	case OWNER_EVENT_REQUEST:
 		owner_admit(&s, ev->request);
@@ -442,6 +445,11 @@ void owner_step(struct owner *o, const struct owner_event *ev, struct owner_upda
 	}
 	if (o->phase != OWNER_FENCED)
 		owner_progress(&s);
+}
+
+void owner_give_up(struct owner *o)
+{
+	o->given_up = true;
 }
 
 bool owner_needs_tick(const struct owner *o)

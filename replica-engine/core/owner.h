@@ -207,6 +207,8 @@ struct owner {
 	uint64_t next_id;
 
 	bool lease_asked;
+	bool given_up;
+	bool wanted; /* set by the engine: taken for its own sake (fencing, repair), not for a request */
 	bool returning;
 	int joining;         /* slot whose join holds new generations, or -1 */
 	int reference;       /* slot that others are rolled to, or -1 */
@@ -289,6 +291,9 @@ void owner_destroy(struct owner *owner);
 /* update->count is 0 when it begins and the number of actions when it returns. */
 void owner_step(struct owner *owner, const struct owner_event *event, struct owner_update *update);
 void owner_update_free(struct owner_update *update);
+
+/* The lease is given up at once, as if a replica had said FENCED: the next step fails every request and says LEASE_LOST. */
+void owner_give_up(struct owner *owner);
 
 /* True while the owner has work for which it wants ticks (every OWNER_TICK_NS). */
 #define OWNER_TICK_NS (100 * NS_PER_MS)

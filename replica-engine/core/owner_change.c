@@ -120,7 +120,7 @@ static bool waited_for(const struct step *s, unsigned slot, uint64_t *since_ns)
 
 	if (o->phase == OWNER_SYNCING || o->phase == OWNER_ROLLING) {
 		*since_ns = MAX(p->asked_ns, p->promise_until_ns);
-		return (!TAILQ_EMPTY(&o->requests) || p->peer->dead) &&
+		return (!TAILQ_EMPTY(&o->requests) || o->wanted || p->peer->dead) &&
 		       rolls_or_syncs(o, slot, since_ns);
 	}
 	TAILQ_FOREACH (r, &o->window, queue) {
@@ -268,8 +268,8 @@ const char *owner_hold_text(enum owner_hold hold)
 		[OWNER_HOLD_SYNC] = "waits until all replicas have answered SYNC and are level",
 		[OWNER_HOLD_PROMISE] = "waits until a promise to the previous owner has ended",
 		[OWNER_HOLD_REPLICA] = "waits for a replica that does not answer",
-		[OWNER_HOLD_TOO_FEW] = "held: without the replicas that do not answer fewer than "
-				       "min_replicas would remain",
+		[OWNER_HOLD_TOO_FEW] = ("held: without the replicas that do not answer fewer than "
+					"min_replicas would remain"),
 		[OWNER_HOLD_LOST] =
 			"held: no replica has reached the floor, acknowledged data is missing",
 	};

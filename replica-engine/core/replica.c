@@ -189,13 +189,14 @@ struct replica_chunk *replica_chunk_get(struct replica *r, uint64_t chunk, uint6
 	c->promise_epoch = fence;
 	c->promise_until_ns = r->start_ns + PROMISE_NS;
 	TAILQ_INIT(&c->mutations);
+	TAILQ_INIT(&c->queries);
 	HASH_ADD(hh, r->chunks, chunk, sizeof c->chunk, c);
 	return c;
 }
 
 void replica_chunk_drop(struct replica *r, struct replica_chunk *c)
 {
-	assert(TAILQ_EMPTY(&c->mutations) && c->queries == 0 && !c->cover);
+	assert(TAILQ_EMPTY(&c->mutations) && TAILQ_EMPTY(&c->queries) && !c->cover);
 	if (c->waiting)
 		TAILQ_REMOVE(&r->waiting, c, waiting_link);
 	HASH_DELETE(hh, r->chunks, c);
@@ -270,10 +271,7 @@ struct replica_request *replica_request_new(struct replica *r, struct replica_ch
 
 void replica_request_submit(struct replica *r, struct replica_request *q)
 {
-	if (q->mutation)
-		TAILQ_INSERT_TAIL(&q->chunk->mutations, q, link);
-	else
-		q->chunk->queries++;
+	TAILQ_INSERT_TAIL(q->mutation ? &q->chunk->mutations : &q->chunk->queries, q, link);
 	replica_act(r, REPLICA_STORE, 0)->op = &q->op;
 }
 
@@ -296,6 +294,7 @@ static void recycle_finished(struct replica *r)
 		    q->op.kind == STORE_INVALIDATE)
 			store_op_clear(&q->op);
 		free(q->versions);
+		q->versions = NULL;
 		TAILQ_INSERT_HEAD(&r->free, q, link);
 	}
 }
@@ -347,7 +346,7 @@ void replica_chunk_settle(struct replica *r, struct replica_chunk *c)
 	}
 	replica_advance(r, c);
 	/* Of a deleted chunk only the promise is worth keeping. */
-	if (TAILQ_EMPTY(&c->mutations) && c->queries == 0 && !c->cover &&
+	if (TAILQ_EMPTY(&c->mutations) && TAILQ_EMPTY(&c->queries) && !c->cover &&
 	    replica_promise_until(c) <= r->now_ns && !store_chunk_get(r->store, c->chunk, &info))
 		replica_chunk_drop(r, c);
 }
@@ -360,7 +359,7 @@ static void stored(struct replica *r, struct store_op *op)
 	assert(!q->done);
 	q->done = true;
 	if (!q->mutation) {
-		c->queries--;
+		TAILQ_REMOVE(&c->queries, q, link);
 		finish(r, q);
 	}
 	replica_chunk_settle(r, c);
@@ -456,17 +455,27 @@ struct replica *replica_new(struct store *store, uint64_t now_ns)
 	return r;
 }
 
+static void free_requests(struct replica_requests *list)
+{
+	struct replica_request *q, *next;
+
+	TAILQ_FOREACH_SAFE (q, list, link, next) {
+		free(q->versions);
+		free(q);
+	}
+}
+
 void replica_free(struct replica *r)
 {
 	struct replica_chunk *c, *next_chunk;
 	struct replica_conn *conn, *next_conn;
-	struct replica_request *q;
 
 	recycle_finished(r);
-	assert(r->counters.requests_under_way == 0);
 	HASH_ITER(hh, r->chunks, c, next_chunk)
 	{
 		HASH_DELETE(hh, r->chunks, c);
+		free_requests(&c->mutations);
+		free_requests(&c->queries);
 		free(c);
 	}
 	HASH_ITER(hh, r->connections, conn, next_conn)
@@ -475,10 +484,7 @@ void replica_free(struct replica *r)
 		free(conn->taken);
 		free(conn);
 	}
-	while ((q = TAILQ_FIRST(&r->free))) {
-		TAILQ_REMOVE(&r->free, q, link);
-		free(q);
-	}
+	free_requests(&r->free);
 	free(r);
 }
 

@@ -95,7 +95,7 @@ struct replica_counters {
  * forgotten, so nobody is let in at a later epoch before a whole promise has passed.
  */
 struct replica *replica_new(struct store *store, uint64_t now_ns);
-/* Frees the memory. No store operation may be under way. */
+/* Frees the memory, that of operations under way too: the store must not come back to any (it was freed before). */
 void replica_free(struct replica *replica);
 
 void replica_step(struct replica *replica, const struct replica_event *event,

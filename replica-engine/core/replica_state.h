@@ -10,19 +10,9 @@
 #ifndef COPYHOLD_REPLICA_STATE_H
 #define COPYHOLD_REPLICA_STATE_H
 
-#include "common/base/prng.h"
+
+#include "common/base/hash.h"
 #include "replica-engine/core/replica.h"
-
-/* All hashes here have keys of 64 bits. */
-static inline unsigned replica_hash(const void *key)
-{
-	uint64_t k;
-
-	memcpy(&k, key, sizeof k);
-	return (unsigned)mix64(k);
-}
-#define HASH_FUNCTION(key, key_bytes, hash) ((hash) = replica_hash(key))
-#include <uthash.h>
 
 TAILQ_HEAD(replica_chunks, replica_chunk);
 TAILQ_HEAD(replica_requests, replica_request);
@@ -70,7 +60,7 @@ struct replica_chunk {
 	uint64_t promise_conn; /* id of the connection that was promised last */
 	struct replica_conn *cover;
 	struct replica_requests mutations;
-	uint32_t queries;                        /* READ and VERSIONS under way */
+	struct replica_requests queries;         /* READ and VERSIONS under way */
 	bool waiting;                            /* in replica.waiting, for the clock */
 	TAILQ_ENTRY(replica_chunk) cover_link;   /* in cover->covered */
 	TAILQ_ENTRY(replica_chunk) waiting_link; /* in replica.waiting */
@@ -98,7 +88,7 @@ struct replica_request {
 	bool mutation;
 	bool done;
 	struct version *versions;          /* INVALIDATE: ours, until done */
-	TAILQ_ENTRY(replica_request) link; /* chunk.mutations, or the replica's pool lists */
+	TAILQ_ENTRY(replica_request) link; /* chunk.mutations, chunk.queries, or the pool */
 };
 
 struct replica {
