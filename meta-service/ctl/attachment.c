@@ -185,11 +185,12 @@ bool attachment_is_alive(const struct attachment *attachment)
 json_t *attachment_to_json(const struct attachment *attachment)
 {
 	char *mountpoint = attachment->device ? attachment_mountpoint(attachment->device, 0) : NULL;
-	json_t *object = json_pack("{s:s, s:s?, s:s, s:i, s:s, s:s?, s:b, s:b}", "volume",
-				   attachment->volume, "device", attachment->device, "method",
-				   attachment->method, "pid", (int)attachment->server.pid, "since",
-				   attachment->since, "mountpoint", mountpoint, "read_only",
-				   attachment->read_only, "alive", attachment_is_alive(attachment));
+	json_t *object = json_pack("{s:s, s:s, s:s?, s:s, s:i, s:s, s:s?, s:b, s:b}", "volume",
+				   attachment->volume, "meta", attachment->meta, "device",
+				   attachment->device, "method", attachment->method, "pid",
+				   (int)attachment->server.pid, "since", attachment->since,
+				   "mountpoint", mountpoint, "read_only", attachment->read_only,
+				   "alive", attachment_is_alive(attachment));
 
 	free(mountpoint);
 	return object;

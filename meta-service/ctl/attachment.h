@@ -41,7 +41,7 @@ void attachment_read_all(struct attachment_list *list);
 void attachment_free_all(struct attachment_list *list);
 /* Both processes run. */
 bool attachment_is_alive(const struct attachment *attachment);
-/* {"volume", "device", "method", "pid", "since", "mountpoint", "read_only", "alive"} */
+/* {"volume", "meta", "device", "method", "pid", "since", "mountpoint", "read_only", "alive"} */
 json_t *attachment_to_json(const struct attachment *attachment);
 
 /* Where a block device, or a partition of it, is mounted: the index-th mountpoint, NULL after the last. Allocated. */
@@ -63,7 +63,6 @@ struct attach_method {
 	bool (*disconnect)(const struct invocation *in, struct attachment *attachment);
 };
 extern const struct attach_method attach_by_fuse;
-extern const struct attach_method attach_by_nbd;
 
 /* The reason in the logs of an attachment why it failed: the last error that nbdkit wrote, else fallback's last line. */
 void attachment_reason(const struct attachment *attachment, const char *fallback_log, char *reason,

@@ -1,0 +1,204 @@
+# e2e.sh - what the end-to-end tests stand on. A test is a script in tests/e2e that sources this file:
+#
+#   . "$(dirname "$0")/../lib/e2e.sh"
+#
+# It gets a directory of its own ($T), ports of its own, and its daemons end with it, whatever happens: everything that makes
+# something pushes its undoing on a stack. A test passes by reaching its end; a failing command ends it (set -e).
+# Nothing waits for a fixed time: wait_for waits for a condition.
+#
+# Programs come from $COPYHOLD_BUILD (default: build). Set E2E_KEEP=1 to keep $T.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=$(cd "$TOP" && cd "${COPYHOLD_BUILD:-build}" && pwd)
+PATH=$BUILD:$BUILD/tests/e2e:/usr/sbin:/sbin:$PATH
+NAME=$(basename "$0" .sh)
+# Short: paths of Unix sockets may have 107 characters. Disks of chunk servers need O_DIRECT, which not every /tmp has.
+T=$(mktemp -d "${E2E_DIR:-/var/tmp}/ch-e2e.XXXXXX")
+
+export COPYHOLD_RUNTIME=$T/run HOME=$T XDG_STATE_HOME=$T/state XDG_CONFIG_HOME=$T/config
+unset COPYHOLD_META
+mkdir -p "$COPYHOLD_RUNTIME"
+
+# ---- the end ----
+
+undo_stack=()
+on_exit() { undo_stack+=("$*"); }
+
+clean_up() {
+	local rc=$? i
+	set +e
+	trap - EXIT
+	if [ "$rc" -ne 0 ] && [ "$rc" -ne 77 ]; then
+		printf '%s failed (exit %d); the logs end with\n' "$NAME" "$rc" >&2
+		find "$T" -name '*.log' -size +0 -print0 2>/dev/null | sort -z |
+			while IFS= read -r -d '' log; do
+				printf -- '--- %s\n' "${log#"$T"/}" >&2
+				tail -n 15 "$log" >&2
+			done
+	fi
+	for ((i = ${#undo_stack[@]} - 1; i >= 0; i--)); do
+		eval "${undo_stack[i]}" >/dev/null 2>&1
+	done
+	[ -n "${E2E_KEEP:-}" ] || rm -rf --one-file-system "$T"
+	exit "$rc"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+fail() {
+	printf 'FAILED: %s\n' "$*" >&2
+	exit 1
+}
+
+# Ends the test as skipped: this machine can't run it.
+skip() {
+	printf 'SKIP: %s\n' "$*"
+	exit 77
+}
+
+need_root() { [ "$(id -u)" -eq 0 ] || skip "needs root, for block devices and mounts"; }
+need_fuse() {
+	need_root
+	[ -c /dev/fuse ] || skip "this kernel has no FUSE (/dev/fuse)"
+	[ -e /dev/loop-control ] || skip "this kernel has no loop devices (/dev/loop-control)"
+}
+
+say() { printf '%s\n' "-- $*"; }
+
+# ---- waiting and checking ----
+
+# wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds; the test fails, naming WHAT, if it doesn't in time.
+wait_for() {
+	local seconds=$1 what=$2 end
+	shift 2
+	end=$((SECONDS + seconds))
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || fail "$what: not after $seconds s"
+		sleep 0.05
+	done
+}
+
+# expect_failure PATTERN COMMAND...: COMMAND must fail, and say something that matches (grep -E, any case).
+expect_failure() {
+	local pattern=$1 output rc=0
+	shift
+	output=$("$@" 2>&1) || rc=$?
+	[ $rc -ne 0 ] || fail "$*: succeeded, expected a failure matching \"$pattern\""
+	[ $rc -lt 126 ] || fail "$*: exit $rc, expected a plain failure: $output"
+	grep -qiE -- "$pattern" <<<"$output" || fail "$*: said \"$output\", expected \"$pattern\""
+	say "refused as it should be: $(head -n 1 <<<"$output")"
+}
+
+# expect_equal WHAT ACTUAL EXPECTED
+expect_equal() { [ "$2" = "$3" ] || fail "$1 is \"$2\", expected \"$3\""; }
+
+process_is_alive() {
+	local state
+	state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || return 1
+	[ -n "$state" ] && [ "$state" != Z ]
+}
+
+# kill_process SIGNAL PID: and waits for its end where the signal ends it.
+kill_process() {
+	kill "-$1" "$2"
+	case $1 in STOP | CONT) return ;; esac
+	wait_for 20 "pid $2 ends after SIG$1" process_is_gone "$2"
+}
+process_is_gone() { ! process_is_alive "$1"; }
+
+# ---- a cluster ----
+
+PLAYGROUND=$T/pg
+
+# cluster_start [option of copyhold playground start]...
+cluster_start() {
+	local port=$((20000 + $$ % 2000 * 16))
+	on_exit cluster_end
+	copyhold playground start --dir "$PLAYGROUND" --port $port "$@"
+	COPYHOLD_META=$(copyhold playground status --dir "$PLAYGROUND" --json | jq -r .meta)
+	export COPYHOLD_META
+}
+
+# Again after a kill: starts what is missing.
+cluster_restart() { copyhold playground start --dir "$PLAYGROUND"; }
+
+cluster_end() {
+	cluster_continue
+	copyhold playground stop --dir "$PLAYGROUND"
+}
+
+# cluster_pid NAME: metad, chunkd-1, ...
+cluster_pid() {
+	copyhold playground status --dir "$PLAYGROUND" --json |
+		jq -er --arg name "$1" '.processes[] | select(.name == $name and .alive) | .pid'
+}
+cluster_address() {
+	copyhold playground status --dir "$PLAYGROUND" --json |
+		jq -er --arg name "$1" '.processes[] | select(.name == $name) | .address'
+}
+cluster_kill() {
+	local pid
+	pid=$(cluster_pid "$1") || fail "$1 does not run"
+	kill_process KILL "$pid"
+}
+# A stopped process can't be asked to end: let all go on.
+cluster_continue() {
+	local pid
+	for pid in $(copyhold playground status --dir "$PLAYGROUND" --json | jq -r '.processes[] | select(.alive) | .pid'); do
+		kill -CONT "$pid"
+	done
+}
+
+cluster_is_healthy() { copyhold status --json | jq -e '.health == "ok" and (.chunks.total == .chunks.healthy)'; }
+wait_until_healthy() { wait_for "${1:-60}" "the cluster is healthy" cluster_is_healthy; }
+
+# Every replica of every chunk is ACTIVE and they all have the same position: promise 6.
+replicas_agree() {
+	copyhold chunk list --json |
+		jq -e 'all(.chunks[]; .active == .wanted and ([.replicas[].position] | unique | length == 1))'
+}
+
+# ---- volumes ----
+
+# serve VOLUME SOCKET-NAME [plugin parameter]...: nbdkit with our plugin in the background. Sets SERVER_PID and URI.
+serve() {
+	local volume=$1 socket=$T/$2 log=$T/$2.nbdkit.log
+	shift 2
+	rm -f "$socket"
+	nbdkit -f -U "$socket" "$BUILD/nbdkit-copyhold-plugin.so" "meta=$COPYHOLD_META" "volume=$volume" "$@" >>"$log" 2>&1 &
+	SERVER_PID=$!
+	# shellcheck disable=SC2034
+	URI="nbd+unix:///$volume?socket=$socket"
+	on_exit "kill $SERVER_PID && wait $SERVER_PID"
+	wait_for 30 "nbdkit listens on $socket" serves "$socket" "$SERVER_PID"
+}
+serves() {
+	process_is_alive "$2" || fail "nbdkit ended: $(cat "$1.nbdkit.log")"
+	[ -S "$1" ]
+}
+# end_server PID: in order.
+end_server() {
+	kill "$1"
+	wait "$1" || fail "nbdkit (pid $1) ended with $?"
+}
+
+# attach VOLUME [option]...: through nbdfuse and a loop device. Sets DEVICE.
+attach() {
+	need_fuse
+	DEVICE=$(copyhold attach "$1" --fuse "${@:2}")
+	on_exit "copyhold detach $DEVICE --force"
+	say "volume $1 is $DEVICE"
+}
+
+# mount_device DEVICE DIRECTORY
+mount_device() {
+	mkdir -p "$2"
+	mount "$1" "$2"
+	on_exit "umount -l $2"
+}
+
+free_megabytes() { df -m --output=avail "$T" | tail -n 1 | tr -d ' '; }
+need_space() { [ "$(free_megabytes)" -ge "$1" ] || skip "needs $1 MB free in $T"; }
