@@ -18,6 +18,9 @@
 #error "asserts stay on in release: do not define NDEBUG"
 #endif
 
+/* What --version and status show. */
+#define COPYHOLD_VERSION "0.1.0"
+
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)

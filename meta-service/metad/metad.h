@@ -40,6 +40,8 @@ struct metad *metad_new(const struct metad_environment *environment,
 void metad_free(struct metad *metad);
 /* The cluster served. */
 struct uuid metad_cluster(const struct metad *metad);
+/* Where it listens; valid as long as the metad. */
+struct io_listener *metad_listener(const struct metad *metad);
 /* The driver's core, for checkers; NULL while the store can't be read. It changes when a commit has failed. */
 const struct meta *metad_core(const struct metad *metad);
 
