@@ -81,7 +81,7 @@ endef
 common_all := common/io-ev common/io-uring common/trace common/base proto
 $(eval $(call program_rule,copyhold-metad,meta-service/metad,meta-service/metad meta-service/store meta-service/core $(common_all),$(LIBS_all)))
 $(eval $(call program_rule,copyhold-chunkd,replica-engine/chunkd,replica-engine/chunkd replica-engine/engine replica-engine/store replica-engine/core $(common_all),$(LIBS_all)))
-$(eval $(call program_rule,copyhold,meta-service/ctl,meta-service/ctl $(common_all),$(LIBS_all) -lnl-genl-3 -lnl-3))
+$(eval $(call program_rule,copyhold,meta-service/ctl,meta-service/ctl $(common_all),$(LIBS_all) -lnbd -lnl-genl-3 -lnl-3))
 
 CFLAGS_meta-service_ctl := -I/usr/include/libnl3
 

@@ -2,9 +2,11 @@
  * attach.c - copyhold attach | detach | attached.
  *
  * An attachment is an NBD server (nbdkit with our plugin, on a Unix socket) and a method that makes a block device of it
- * (attachment.h). Attaching builds them in that order; whatever fails on the way, what was built is taken apart again. Detaching
- * takes them apart in the opposite order, and does so for crashed ones too.
+ * (attachment.h): nbdfuse and a loop device. Attaching builds them in that order; whatever fails on the way, what was built is taken apart again. Detaching
+ * takes them apart in the opposite order, and does so for crashed ones too. Volumes on the kernel's nbd driver are another
+ * matter, since the device outlives its server (attach_nbd.h).
  */
+#include "meta-service/ctl/attach_nbd.h"
 #include "meta-service/ctl/attachment.h"
 #include "meta-service/ctl/client.h"
 #include "meta-service/ctl/files.h"
@@ -21,12 +23,6 @@
 #define SERVER_TIMEOUT_MS 60000
 #define SERVER_TERM_MS    15000
 #define PLUGIN            "nbdkit-copyhold-plugin.so"
-
-static const struct attach_method *method_of(const struct attachment *attachment)
-{
-	return strcmp(attachment->method, attach_by_nbd.name) == 0 ? &attach_by_nbd
-								   : &attach_by_fuse;
-}
 
 /* ---- attach ---- */
 
@@ -94,7 +90,7 @@ static enum exit_code start_server(const struct invocation *in, struct attachmen
 /* Ends everything of an attachment; false if something resists, and then the state stays for another try. */
 static bool take_apart(const struct invocation *in, struct attachment *attachment)
 {
-	if (!method_of(attachment)->disconnect(in, attachment))
+	if (!attach_by_fuse.disconnect(in, attachment))
 		return false;
 	if (process_stop(&attachment->server, SERVER_TERM_MS) == 1)
 		note(in,
@@ -172,8 +168,7 @@ static enum exit_code tell_attached(const struct invocation *in,
 
 enum exit_code attach_run(const struct invocation *in)
 {
-	const struct attach_method *method =
-		option_is_set(in, "fuse") ? &attach_by_fuse : &attach_by_nbd;
+	const struct attach_method *method = &attach_by_fuse;
 	const char *volume = in->arguments[0], *meta = client_meta(in);
 	struct attachment *attachment;
 	enum exit_code code;
@@ -183,6 +178,9 @@ enum exit_code attach_run(const struct invocation *in)
 	if (geteuid() != 0)
 		return fail(in, "NOT_ROOT", "sudo copyhold attach ...",
 			    "only root may make block devices");
+	if (!option_is_set(in, "fuse"))
+		return attach_nbd_attach(in, volume, meta,
+					 in->argument_count > 1 ? in->arguments[1] : NULL);
 	code = method->check(in);
 	if (code == EXIT_CODE_OK)
 		code = check_volume(in, volume);
@@ -270,14 +268,30 @@ static enum exit_code detach_one(const struct invocation *in, struct attachment 
 	return code;
 }
 
+static enum exit_code detach_nbd(const struct invocation *in, char *volume)
+{
+	enum exit_code code;
+
+	if (geteuid() != 0)
+		code = fail(in, "NOT_ROOT", "sudo copyhold detach ...",
+			    "only root may remove block devices");
+	else
+		code = attach_nbd_detach(in, volume);
+	free(volume);
+	return code;
+}
+
 enum exit_code detach_run(const struct invocation *in)
 {
 	const char *name = in->arguments[0];
+	char *nbd_volume = attach_nbd_find(name);
 	struct attachment_list list;
 	struct attachment *attachment;
 	enum exit_code code;
 	unsigned count;
 
+	if (nbd_volume)
+		return detach_nbd(in, nbd_volume);
 	attachment_read_all(&list);
 	attachment = find_attachment(&list, name, &count);
 	if (!attachment)
@@ -309,6 +323,7 @@ enum exit_code attached_run(const struct invocation *in)
 	TAILQ_FOREACH (attachment, &list, link)
 		json_array_append_new(all, attachment_to_json(attachment));
 	attachment_free_all(&list);
+	attach_nbd_list(all);
 	if (in->json)
 		return print_json(json_pack("{s:o}", "attached", all));
 	table = table_new("VOLUME|DEVICE|STATE|THROUGH|>PID|SINCE|MOUNTED ON");

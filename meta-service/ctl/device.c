@@ -68,6 +68,25 @@ void device_backend(uint32_t index, char *backend, size_t bytes)
 		*backend = '\0';
 }
 
+bool device_find_backend(const char *backend, uint32_t *index)
+{
+	char text[128];
+	struct dirent *entry;
+	bool found = false;
+	DIR *dir = opendir("/sys/block");
+
+	if (!dir)
+		return false;
+	while (!found && (entry = readdir(dir))) {
+		if (device_parse(entry->d_name, index) != 0 || !device_is_connected(*index))
+			continue;
+		device_backend(*index, text, sizeof text);
+		found = strcmp(text, backend) == 0;
+	}
+	closedir(dir);
+	return found;
+}
+
 uint64_t device_size_bytes(uint32_t index)
 {
 	char text[32];
@@ -330,6 +349,20 @@ static void find_processes(const struct family *family, bool mounted_here, char 
 	closedir(dir);
 }
 
+/* Whatever has it exclusively (a mount, swap, a driver above) and was not found by name. */
+static void find_exclusive(uint32_t index, char *users)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof path, "/dev/nbd%" PRIu32, index);
+	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	else if (errno == EBUSY)
+		say(users, "the kernel has it in use (lsblk /dev/nbd%" PRIu32 ")", index);
+}
+
 bool device_is_used(uint32_t index, char users[DEVICE_USERS_BYTES])
 {
 	char place[256];
@@ -344,5 +377,7 @@ bool device_is_used(uint32_t index, char users[DEVICE_USERS_BYTES])
 	find_swap(&family, users);
 	find_holders(index, users);
 	find_processes(&family, mounted, users);
+	if (!*users)
+		find_exclusive(index, users);
 	return users[0] != '\0';
 }

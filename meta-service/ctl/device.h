@@ -23,6 +23,8 @@ int device_parse(const char *text, uint32_t *index);
 bool device_is_connected(uint32_t index);
 /* The identifier that it was connected with; "" if none. */
 void device_backend(uint32_t index, char *backend, size_t bytes);
+/* The device that is connected with this identifier. */
+bool device_find_backend(const char *backend, uint32_t *index);
 uint64_t device_size_bytes(uint32_t index);
 int device_read_counters(uint32_t index, struct device_counters *counters);
 /* Where it, or a partition of it, is mounted first in this mount namespace; "" if nowhere. */

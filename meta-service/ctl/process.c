@@ -55,6 +55,15 @@ bool process_is_alive(const struct process *process)
 	return start_ticks == process->start_ticks && state != 'Z' && state != 'X';
 }
 
+struct process process_self(void)
+{
+	struct process self = {.pid = getpid()};
+	char state;
+
+	read_stat(self.pid, &state, &self.start_ticks);
+	return self;
+}
+
 int process_start(char *const argv[], const char *log, struct process *process)
 {
 	extern char **environ;

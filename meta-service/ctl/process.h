@@ -20,6 +20,9 @@ struct process {
 /* True while it runs; a zombie does not. */
 bool process_is_alive(const struct process *process);
 
+/* The calling process. */
+struct process process_self(void);
+
 /*
  * Starts argv (NULL at its end; argv[0] is looked for in PATH unless it has a slash) in a session of its own, input from
  * /dev/null, output appended to the file log. A negative errno if it can't be started.

@@ -34,6 +34,12 @@ static const struct option_spec attach_options[] = {
 	{"fuse", NULL, "through nbdfuse and a loop device instead of the kernel's nbd driver"},
 	{"force", NULL, "take the volume away from whoever holds it; IO there fails"},
 	{"read-only", NULL, "refuse writes"},
+	{"swap", NULL, "for swap space: nbdkit is locked into memory (nbd driver only)"},
+	{"connections", "N", "sockets between the kernel and nbdkit (1; nbd driver only)"},
+	{"timeout", "SECONDS",
+	 "how long IO waits for nbdkit to come back before it fails (300; nbd driver only)"},
+	{"upgrade", NULL,
+	 "of an attached volume, replace nbdkit and supervisor by the installed version"},
 	{0},
 };
 

@@ -1,0 +1,166 @@
+/* attach_nbdkit.c - see attach_nbdkit.h. */
+#include "meta-service/ctl/attach_nbdkit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ARGUMENTS_MAX  24
+#define TEXT_BYTES     320
+#define LISTEN_POLL_NS 20000000
+
+/*
+ * The kernel keeps up to this many requests under way per connection, and sends all of them over one connection when the
+ * others are dead. With a thread for each, nbdkit reads every request at once: none is left unread in a socket, where it
+ * could be carried out long after the kernel has repeated it on another connection.
+ */
+#define KERNEL_QUEUE_DEPTH 128
+/* One connection is never repeated on while it lives (see supervisor.c), so that nbdkit's usual number will do. */
+#define THREADS_SINGLE 32
+
+static int socket_path(const struct nbd_attachment *a, char path[NBD_ATTACHMENT_PATH_BYTES])
+{
+	char name[32];
+
+	snprintf(name, sizeof name, "nbd.%u.sock", a->nbdkit_number);
+	return nbd_attachment_path(a->volume, name, path);
+}
+
+static void remove_old_socket(const struct nbd_attachment *a)
+{
+	char path[NBD_ATTACHMENT_PATH_BYTES];
+
+	if (socket_path(a, path) == 0)
+		unlink(path);
+}
+
+struct arguments {
+	char *items[ARGUMENTS_MAX];
+	unsigned count;
+};
+
+static void add(struct arguments *arguments, const char *key, const char *value)
+{
+	char text[TEXT_BYTES * 2];
+
+	assert(arguments->count < ARGUMENTS_MAX - 1);
+	snprintf(text, sizeof text, "%s%s%s", key, value ? "=" : "", value ? value : "");
+	arguments->items[arguments->count++] = xstrdup(text);
+}
+
+static void build_arguments(const struct nbd_attachment *a, const char *path, bool force,
+			    struct arguments *arguments)
+{
+	char threads[16];
+
+	snprintf(threads, sizeof threads, "%u",
+		 a->connections > 1 ? a->connections * KERNEL_QUEUE_DEPTH : THREADS_SINGLE);
+	add(arguments, "nbdkit", NULL);
+	add(arguments, "--foreground", NULL);
+	add(arguments, "--unix", path);
+	add(arguments, "--threads", threads);
+	if (a->swap)
+		add(arguments, "--swap", NULL);
+	if (a->read_only)
+		add(arguments, "--readonly", NULL);
+	add(arguments, a->plugin, NULL);
+	add(arguments, "meta", a->meta);
+	add(arguments, "volume", a->volume);
+	if (a->shared)
+		add(arguments, "shared", "true");
+	if (force)
+		add(arguments, "force", "true");
+}
+
+int nbdkit_start(struct nbd_attachment *a, bool force)
+{
+	char path[NBD_ATTACHMENT_PATH_BYTES], log[NBD_ATTACHMENT_PATH_BYTES];
+	struct arguments arguments = {.count = 0};
+	int error;
+
+	remove_old_socket(a);
+	a->nbdkit_number++;
+	a->nbdkit = (struct process){.pid = 0};
+	error = socket_path(a, path);
+	if (!error)
+		error = nbd_attachment_path(a->volume, "log", log);
+	if (error)
+		return error;
+	unlink(path);
+	build_arguments(a, path, force, &arguments);
+	error = process_start(arguments.items, log, &a->nbdkit);
+	for (unsigned i = 0; i < arguments.count; i++)
+		free(arguments.items[i]);
+	return error;
+}
+
+/* One connection; waits for the process to listen. */
+static int open_one(const struct nbd_attachment *a, const char *path, bool (*stop)(void *context),
+		    void *context, int *socket, struct handshake_export *export_,
+		    char error[HANDSHAKE_ERROR_BYTES])
+{
+	struct timespec pause = {.tv_nsec = LISTEN_POLL_NS};
+	int result;
+
+	for (;;) {
+		result = handshake_open(path, a->volume, stop, context, socket, export_, error);
+		if (result && result != -ECANCELED && !process_is_alive(&a->nbdkit))
+			return -ESRCH;
+		if (result != -ENOENT && result != -ECONNREFUSED)
+			return result;
+		if (stop(context))
+			return -ECANCELED;
+		nanosleep(&pause, NULL);
+	}
+}
+
+int nbdkit_open(const struct nbd_attachment *a, unsigned count, bool (*stop)(void *context),
+		void *context, int *sockets, struct handshake_export *export_,
+		char error[HANDSHAKE_ERROR_BYTES])
+{
+	char path[NBD_ATTACHMENT_PATH_BYTES];
+	int result = socket_path(a, path);
+
+	for (unsigned i = 0; i < count && !result; i++) {
+		result = open_one(a, path, stop, context, &sockets[i], export_, error);
+		while (result && i > 0)
+			close(sockets[--i]);
+	}
+	return result;
+}
+
+unsigned nbdkit_count_connections(const struct nbd_attachment *a)
+{
+	char path[NBD_ATTACHMENT_PATH_BYTES], line[512], name[NBD_ATTACHMENT_PATH_BYTES];
+	unsigned state, count = 0;
+	FILE *file;
+
+	if (socket_path(a, path) != 0)
+		return 0;
+	file = fopen("/proc/net/unix", "re");
+	if (!file)
+		return 0;
+	/* Num RefCount Protocol Flags Type St Inode Path; the server's ends carry the path they were reached by, in state 3. */
+	while (fgets(line, sizeof line, file)) {
+		if (sscanf(line, "%*s %*s %*s %*s %*s %x %*s %255s", &state, name) == 2 &&
+		    state == 3 && strcmp(name, path) == 0)
+			count++;
+	}
+	fclose(file);
+	return count;
+}
+
+void nbdkit_last_words(const struct nbd_attachment *a, uint64_t log_offset, char *text,
+		       size_t bytes)
+{
+	char log[NBD_ATTACHMENT_PATH_BYTES];
+
+	*text = '\0';
+	if (nbd_attachment_path(a->volume, "log", log) != 0)
+		return;
+	process_log_line(log, log_offset, "error", text, bytes);
+	if (!*text)
+		process_log_line(log, log_offset, NULL, text, bytes);
+}

@@ -1,0 +1,31 @@
+/*
+ * attach_nbdkit.h - the nbdkit process behind an attached device: starting it and opening connections to it.
+ */
+#ifndef COPYHOLD_CTL_ATTACH_NBDKIT_H
+#define COPYHOLD_CTL_ATTACH_NBDKIT_H
+
+#include "meta-service/ctl/nbd_attachment.h"
+#include "meta-service/ctl/handshake.h"
+
+/*
+ * Starts the next nbdkit process of the attachment, on a socket of its own, and notes it in the attachment (not yet in its
+ * file). force: the plugin may take the volume from whoever holds it.
+ */
+int nbdkit_start(struct nbd_attachment *attachment, bool force);
+
+/*
+ * Opens count connections through the handshake, waiting for the process to listen. stop as in handshake_open. 0; -ESRCH: the process ended;
+ * else as handshake_open. On failure none is left open.
+ */
+int nbdkit_open(const struct nbd_attachment *attachment, unsigned count,
+		bool (*stop)(void *context), void *context, int *sockets,
+		struct handshake_export *export_, char error[HANDSHAKE_ERROR_BYTES]);
+
+/* How many connections the process has, ours and the kernel's. */
+unsigned nbdkit_count_connections(const struct nbd_attachment *attachment);
+
+/* What the process said last, for people: why it failed. */
+void nbdkit_last_words(const struct nbd_attachment *attachment, uint64_t log_offset, char *text,
+		       size_t bytes);
+
+#endif
