@@ -239,16 +239,34 @@ static const char *read_decode(struct codec *codec, const struct io_frame *frame
 	return NULL;
 }
 
-/* What OK promises beyond the shape. */
+/* Whether each block is zero or bad, and one of them bad: then there is nothing to send. */
+static bool all_zero_or_bad(const struct msg_read_ok *r)
+{
+	bool any_bad = false;
+
+	if (!r->bad_blocks)
+		return false;
+	for (uint32_t i = 0; i < r->bytes / BLOCK_BYTES; i++) {
+		bool bad = r->bad_blocks[i / 8] >> (i % 8) & 1;
+		bool zero = r->zero_blocks && (r->zero_blocks[i / 8] >> (i % 8) & 1);
+
+		if (!bad && !zero)
+			return false;
+		any_bad |= bad;
+	}
+	return any_bad;
+}
+
+/* OK and BAD_BLOCK: the reader finds every block that is not said to be zero or bad. */
 static const char *read_ok_check_complete(const struct msg *msg)
 {
 	const struct msg_read_ok *r = &msg->u.read_ok;
 
 	if (!range_is_legal(r->offset, r->bytes))
 		return "the range is not of whole blocks within a chunk, or too long";
-	if (r->bad_blocks)
+	if (r->bad_blocks && msg->status == WIRE_OK)
 		return "bad blocks, but status OK";
-	if (!r->all_zero && msg->payload.bytes == 0)
+	if (!r->all_zero && msg->payload.bytes == 0 && !all_zero_or_bad(r))
 		return "neither data nor all zero";
 	return NULL;
 }
@@ -270,7 +288,9 @@ static const char *read_ok_check(const struct msg *msg)
 		return "all zero, but data follows";
 	if (!bitmap_is_legal(r->zero_blocks, blocks) || !bitmap_is_legal(r->bad_blocks, blocks))
 		return "bits beyond the last block";
-	return msg->status == WIRE_OK ? read_ok_check_complete(msg) : NULL;
+	if (msg->status == WIRE_OK || (msg->status == WIRE_BAD_BLOCK && r->bytes > 0))
+		return read_ok_check_complete(msg);
+	return NULL;
 }
 
 static size_t read_ok_encode(struct codec *codec, const struct msg *msg)

@@ -290,19 +290,21 @@ static void read(struct fill *f, struct msg *msg)
 static void read_ok(struct fill *f, struct msg *msg)
 {
 	struct msg_read_ok *r = &msg->u.read_ok;
+	uint32_t blocks;
 
 	r->chunk = number(f);
 	r->epoch = number(f);
 	r->version = version(f);
 	range(f, &r->offset, &r->bytes);
+	blocks = r->bytes / BLOCK_BYTES;
 	if (msg->status != WIRE_OK)
-		r->bad_blocks = bitmap_or_null(f, r->bytes / BLOCK_BYTES);
+		r->bad_blocks = bitmap_or_null(f, blocks);
 	r->all_zero = !f->largest && prng_chance(f->prng, 1, 4);
 	if (r->all_zero)
 		return;
-	r->crcs = crcs(f, r->bytes / BLOCK_BYTES);
-	r->zero_blocks = bitmap_or_null(f, r->bytes / BLOCK_BYTES);
-	if (msg->status == WIRE_OK || coin(f))
+	r->crcs = crcs(f, blocks);
+	r->zero_blocks = bitmap_or_null(f, blocks);
+	if (msg->status == WIRE_OK || msg->status == WIRE_BAD_BLOCK || coin(f))
 		payload(f, r->bytes);
 }
 

@@ -340,17 +340,49 @@ START_TEST(bad_blocks_come_with_a_failure)
 	struct msg msg = {
 		.type = MSG_READ_OK,
 		.status = WIRE_BAD_BLOCK,
-		.u.read_ok = {.bytes = 2 * BLOCK_BYTES, .bad_blocks = &bad},
+		.payload = payload(2 * BLOCK_BYTES),
+		.u.read_ok = {.bytes = 2 * BLOCK_BYTES, .crcs = some_crcs, .bad_blocks = &bad},
 	};
 	struct io_frame frame = encode(&msg);
 
 	ck_legal(&frame);
 	ck_assert_uint_eq(decoded.u.read_ok.bad_blocks[0], 2);
-	body[48] = 4;
+	body[48 + 2 * 4] = 4;
 	ck_refused(&frame, "bits beyond");
-	body[48] = 2;
+	body[48 + 2 * 4] = 2;
 	frame.status = WIRE_OK;
 	ck_refused(&frame, "bad blocks");
+}
+END_TEST
+
+/* Two blocks without data: which of them are zero, which bad, and whether that is an answer. */
+static const struct {
+	uint8_t zero, bad;
+	bool legal;
+} without_data[] = {
+	{0, 3, true},  {1, 2, true},  {3, 1, true},  {2, 3, true},
+	{0, 1, false}, {1, 0, false}, {3, 0, false}, {2, 2, false},
+};
+
+START_TEST(every_block_is_there_or_zero_or_bad)
+{
+	const uint8_t both = 3;
+	struct msg msg = {
+		.type = MSG_READ_OK,
+		.status = WIRE_BAD_BLOCK,
+		.u.read_ok = {.bytes = 2 * BLOCK_BYTES, .zero_blocks = &both, .bad_blocks = &both},
+	};
+	struct io_frame frame = encode(&msg);
+
+	body[48] = without_data[_i].zero;
+	body[49] = without_data[_i].bad;
+	if (without_data[_i].legal)
+		ck_legal(&frame);
+	else
+		ck_refused(&frame, "neither data");
+	body[40] = 4; /* without bad_blocks: never */
+	frame.body_bytes = 49;
+	ck_refused(&frame, "neither data");
 }
 END_TEST
 
@@ -1010,6 +1042,8 @@ static TCase *tcase_data(void)
 	tcase_add_loop_test(tcase, reserved_bytes_are_zero, 0, ARRAY_SIZE(reserved_bytes));
 	tcase_add_test(tcase, an_answered_read_has_data_or_is_all_zero);
 	tcase_add_test(tcase, bad_blocks_come_with_a_failure);
+	tcase_add_loop_test(tcase, every_block_is_there_or_zero_or_bad, 0,
+			    ARRAY_SIZE(without_data));
 	tcase_add_test(tcase, a_copied_unit_is_whole);
 	tcase_add_test(tcase, a_repair_brings_a_block_for_each_bit);
 	tcase_add_test(tcase, taken_chunks_are_counted);
