@@ -18,7 +18,7 @@
 #ifndef COPYHOLD_META_H
 #define COPYHOLD_META_H
 
-#include "meta-service/store/meta_store.h"
+#include "meta-service/core/meta_rows.h"
 
 struct meta;
 
@@ -82,7 +82,7 @@ void meta_update_free(struct meta_update *update);
 struct meta *meta_new(const struct meta_config *config, uint64_t now_ns);
 void meta_free(struct meta *meta);
 /*
- * Takes in one row of the store, in the order of meta_store.load. 0, or -EINVAL if the row contradicts the others (a
+ * Takes in one row of the store, in the order of the store's load. 0, or -EINVAL if the row contradicts the others (a
  * damaged store): the core is then of no use.
  */
 int meta_load_row(struct meta *meta, const struct meta_row *row);

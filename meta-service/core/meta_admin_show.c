@@ -35,7 +35,7 @@ const char *chunk_state_name(enum chunk_health health)
 static json_t *show_holder(const struct meta *meta, const struct volume *volume)
 {
 	const struct meta_volume_row *row = &volume->row;
-	char since[32];
+	char since[WALL_TEXT_BYTES];
 
 	if (uuid_is_zero(row->holder))
 		return json_null();

@@ -12,20 +12,34 @@
  */
 #include "meta-service/core/meta_internal.h"
 
-#include <time.h>
+#define SECONDS_PER_DAY 86400u
 
-void wall_text(uint64_t wall_ms, char text[32])
+/* The day of the Gregorian calendar that lies `days` after 1970-01-01; years begin in March here, so that leap days come last. */
+static void civil_date(uint64_t days, unsigned *year, unsigned *month, unsigned *day)
 {
-	time_t seconds = (time_t)(wall_ms / 1000);
-	struct tm tm;
+	uint64_t shifted = days + 719468, era = shifted / 146097, of_era = shifted % 146097;
+	uint64_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+	uint64_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+	uint64_t from_march = (5 * of_year + 2) / 153;
 
-	gmtime_r(&seconds, &tm);
-	strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	*day = (unsigned)(of_year - (153 * from_march + 2) / 5 + 1);
+	*month = (unsigned)(from_march < 10 ? from_march + 3 : from_march - 9);
+	*year = (unsigned)(year_of_era + era * 400 + (*month <= 2));
+}
+
+void wall_text(uint64_t wall_ms, char text[WALL_TEXT_BYTES])
+{
+	uint64_t seconds = wall_ms / 1000;
+	unsigned of_day = (unsigned)(seconds % SECONDS_PER_DAY), year, month, day;
+
+	civil_date(seconds / SECONDS_PER_DAY, &year, &month, &day);
+	snprintf(text, WALL_TEXT_BYTES, "%04u-%02u-%02uT%02u:%02u:%02uZ", year, month, day,
+		 of_day / 3600, of_day / 60 % 60, of_day % 60);
 }
 
 void volume_holder_text(const struct volume *volume, char *text, size_t bytes)
 {
-	char since[32];
+	char since[WALL_TEXT_BYTES];
 
 	wall_text(volume->row.since_ms, since);
 	snprintf(text, bytes, "host %s, pid %u, since %s", volume->row.holder_host,

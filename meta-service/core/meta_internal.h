@@ -273,7 +273,9 @@ void meta_answer_attaches(struct meta *meta);
 void volume_show(const struct volume *volume, struct msg_volume *out);
 /* "host web1, pid 4711, since 2026-11-22T05:44:20Z" */
 void volume_holder_text(const struct volume *volume, char *text, size_t bytes);
-void wall_text(uint64_t wall_ms, char text[32]);
+/* RFC 3339 in UTC. */
+#define WALL_TEXT_BYTES 64
+void wall_text(uint64_t wall_ms, char text[WALL_TEXT_BYTES]);
 
 /* ---- leases and lists (meta_lease.c, meta_change.c) ---- */
 void meta_on_lease(struct meta *meta, struct connection *connection, const struct msg *msg);
