@@ -200,8 +200,14 @@ bool replica_heard(struct replica *r, struct replica_conn *conn, const struct ms
 void replica_heartbeat(struct replica *r, struct replica_conn *conn, const struct msg *msg)
 {
 	struct replica_caller caller = replica_caller_of(conn, msg);
-	struct msg *m = replica_answer(r, &caller, WIRE_OK);
+	struct msg *m;
 
+	if (conn->taken_count > HEARTBEAT_TAKEN_MAX) {
+		/* An answer that left some out would renew their grants. */
+		replica_conn_close(r, conn);
+		return;
+	}
+	m = replica_answer(r, &caller, WIRE_OK);
 	conn->heartbeat_ns = r->now_ns;
 	m->u.heartbeat_ok.sequence = msg->u.heartbeat.sequence;
 	m->u.heartbeat_ok.taken_count = conn->taken_count;

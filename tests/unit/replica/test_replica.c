@@ -3,6 +3,7 @@
  * interleavings that a weaker replica gets wrong.
  */
 #include "tests/unit/replica/bench.h"
+#include "replica-engine/core/replica_state.h"
 
 /* ---- writes and reads of one owner ---- */
 
@@ -495,6 +496,21 @@ START_TEST(heartbeats_name_a_chunk_taken_out_and_promise_it_nothing)
 	/* and chunk 2 was covered all the time */
 	send_sync(3, 2, 3);
 	expect("3<SYNC_OK#113 WAIT 2500ms");
+	bench_end();
+}
+END_TEST
+
+/* An answer that left out one of them would renew its grant. */
+START_TEST(more_taken_out_than_an_answer_can_name_closes_the_connection)
+{
+	struct replica_conn *conn;
+
+	begin_owned(1);
+	conn = replica_conn_find(bench.replica, 1);
+	conn->taken = xcalloc(HEARTBEAT_TAKEN_MAX + 1, sizeof *conn->taken);
+	conn->taken_count = conn->taken_capacity = HEARTBEAT_TAKEN_MAX + 1;
+	send_heartbeat(1);
+	expect("close 1");
 	bench_end();
 }
 END_TEST
@@ -1059,6 +1075,7 @@ int main(void)
 	T(bye_ends_the_promise_about_a_chunk_taken_out);
 	T(heartbeats_prolong_the_promise);
 	T(heartbeats_name_a_chunk_taken_out_and_promise_it_nothing);
+	T(more_taken_out_than_an_answer_can_name_closes_the_connection);
 	T(heartbeats_cover_only_what_was_answered_on_their_connection);
 	T(a_chunk_won_back_on_the_same_connection_is_no_longer_named);
 	T(asking_for_a_chunk_again_ends_its_naming);
