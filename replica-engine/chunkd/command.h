@@ -1,0 +1,21 @@
+/* command.h - the subcommands of copyhold-chunkd. Each takes its arguments from its own name on and returns the exit status. */
+#ifndef COPYHOLD_CHUNKD_COMMAND_H
+#define COPYHOLD_CHUNKD_COMMAND_H
+
+#include "replica-engine/chunkd/settings.h"
+#include "replica-engine/store/store.h"
+
+struct ev_loop;
+
+extern const char usage_text[];
+
+int command_run(int argc, char **argv);
+int command_format(int argc, char **argv);
+
+/* Opens the store on a disk, running the loop until it is open. Exits with a message if it can't be. */
+struct store *open_store(struct ev_loop *loop, struct io_disk *disk, const char *path,
+			 const struct store_options *options);
+/* Closes it in order, running the loop; 0 or a negative errno. Frees it. */
+int close_store(struct ev_loop *loop, struct store *store);
+
+#endif
