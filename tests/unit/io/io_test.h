@@ -15,11 +15,14 @@
 
 #define HANG_S 120
 
-/* Turns the loop until the condition holds. */
+/* Turns the loop until the condition holds. First without waiting: what was fed to libev outside the loop runs before it waits. */
 #define run_until(loop, condition)                                                                 \
 	do {                                                                                       \
-		while (!(condition))                                                               \
-			ev_run(loop, EVRUN_ONCE);                                                  \
+		while (!(condition)) {                                                             \
+			ev_run(loop, EVRUN_NOWAIT);                                                \
+			if (!(condition))                                                          \
+				ev_run(loop, EVRUN_ONCE);                                          \
+		}                                                                                  \
 	} while (0)
 
 /* Turns the loop `turns` times without waiting. */

@@ -1,0 +1,345 @@
+/*
+ * disk.c - requests through io_uring.
+ *
+ *   submit --> waiting --(kick: end of the turn, as long as the ring has room)--> ring --> reap --> done()
+ *        \---> finished (refused, or nothing to do) --------------------------------------^
+ *
+ * The kick is an event that submit feeds to libev at a low priority: it runs behind all that happens in the wake-up, so
+ * that one system call takes everything, and the transport's flush comes after it. The ring's own descriptor is what
+ * libev watches; it is readable as long as there are completions, so that no eventfd has to be read besides.
+ *
+ * A DURABLE write that is alone goes through the ring like all others: done by pwritev2 in the loop's thread it was no faster, and
+ * the loop stood still for as long as the device took.
+ *
+ * In request->implementation: how much of the request is done, the iovec of the rest if a transfer was short, and how
+ * often the kernel asked to try again.
+ */
+#include "common/io-uring/internal.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define RING_ENTRIES 128
+#define TRIES_MAX    100
+/* How long to leave the kernel alone when it cannot take requests (no memory). */
+#define RETRY_S 0.001
+
+STAILQ_HEAD(request_list, io_disk_request);
+
+struct uring_disk {
+	struct io_disk disk;
+	struct ev_loop *loop;
+	struct io_uring ring;
+	int fd;
+	unsigned in_ring;
+	struct request_list waiting, finished;
+	ev_io ready;
+	ev_watcher kick, finish;
+	ev_timer retry;
+};
+
+struct progress {
+	uint64_t done_bytes;
+	struct iovec *rest; /* allocated; NULL: the user's iov from the beginning */
+	int rest_count;
+	int tries;
+};
+
+static_assert(sizeof(struct progress) <= sizeof(((struct io_disk_request *)0)->implementation),
+	      "io_disk_request has no room for the progress");
+
+static struct progress *progress_of(struct io_disk_request *request)
+{
+	return (struct progress *)(void *)request->implementation;
+}
+
+static struct uring_disk *uring_of(struct io_disk *disk)
+{
+	return container_of(disk, struct uring_disk, disk);
+}
+
+/* ---- submitting ---- */
+
+static void assert_well_formed(const struct io_disk *disk, const struct io_disk_request *request)
+{
+	uint64_t sum = 0;
+
+	assert(request->done);
+	if (request->op == IO_DISK_SYNC)
+		return;
+	assert(request->bytes > 0);
+	assert(request->offset % disk->block_bytes == 0 && request->bytes % disk->block_bytes == 0);
+	if (request->op == IO_DISK_DISCARD)
+		return;
+	assert(request->iov_count > 0 && request->iov_count <= IOV_MAX);
+	for (int i = 0; i < request->iov_count; i++) {
+		assert(request->iov[i].iov_len % disk->block_bytes == 0);
+		assert((uintptr_t)request->iov[i].iov_base % disk->block_bytes == 0);
+		sum += request->iov[i].iov_len;
+	}
+	assert(sum == request->bytes);
+}
+
+static bool in_range(const struct io_disk *disk, const struct io_disk_request *request)
+{
+	return request->op == IO_DISK_SYNC ||
+	       (request->offset <= disk->size_bytes &&
+		request->bytes <= disk->size_bytes - request->offset);
+}
+
+static void finish_later(struct uring_disk *u, struct io_disk_request *request, int result)
+{
+	request->result = result;
+	STAILQ_INSERT_TAIL(&u->finished, request, link);
+	ev_feed_event(u->loop, &u->finish, EV_CUSTOM);
+}
+
+static void wait_for_kick(struct uring_disk *u, struct io_disk_request *request)
+{
+	STAILQ_INSERT_TAIL(&u->waiting, request, link);
+	ev_feed_event(u->loop, &u->kick, EV_CUSTOM);
+}
+
+static void disk_submit(struct io_disk *disk, struct io_disk_request *request)
+{
+	struct uring_disk *u = uring_of(disk);
+
+	assert_well_formed(disk, request);
+	memset(request->implementation, 0, sizeof request->implementation);
+	if (!in_range(disk, request))
+		finish_later(u, request, -EINVAL);
+	else if (request->op == IO_DISK_SYNC && disk->power_loss_protected)
+		finish_later(u, request, 0);
+	else
+		wait_for_kick(u, request);
+}
+
+static void on_finish(struct ev_loop *loop, ev_watcher *watcher, int events)
+{
+	struct uring_disk *u = watcher->data;
+	struct request_list now = STAILQ_HEAD_INITIALIZER(now);
+	struct io_disk_request *request;
+
+	(void)loop;
+	(void)events;
+	STAILQ_CONCAT(&now, &u->finished);
+	while ((request = STAILQ_FIRST(&now))) {
+		STAILQ_REMOVE_HEAD(&now, link);
+		request->done(request);
+	}
+}
+
+static void prepare_transfer(struct uring_disk *u, struct io_uring_sqe *sqe,
+			     struct io_disk_request *request)
+{
+	const struct progress *p = progress_of(request);
+	const struct iovec *iov = p->rest ? p->rest : request->iov;
+	unsigned count = (unsigned)(p->rest ? p->rest_count : request->iov_count);
+	uint64_t offset = request->offset + p->done_bytes;
+
+	if (request->op == IO_DISK_READ && count == 1)
+		io_uring_prep_read(sqe, u->fd, iov->iov_base, (unsigned)iov->iov_len, offset);
+	else if (request->op == IO_DISK_READ)
+		io_uring_prep_readv(sqe, u->fd, iov, count, offset);
+	else if (count == 1)
+		io_uring_prep_write(sqe, u->fd, iov->iov_base, (unsigned)iov->iov_len, offset);
+	else
+		io_uring_prep_writev(sqe, u->fd, iov, count, offset);
+	if (request->op == IO_DISK_WRITE && (request->flags & IO_DISK_DURABLE) &&
+	    !u->disk.power_loss_protected)
+		sqe->rw_flags = RWF_DSYNC;
+}
+
+static void prepare(struct uring_disk *u, struct io_uring_sqe *sqe, struct io_disk_request *request)
+{
+	switch (request->op) {
+	case IO_DISK_READ:
+	case IO_DISK_WRITE:
+		prepare_transfer(u, sqe, request);
+		break;
+	case IO_DISK_SYNC:
+		io_uring_prep_fsync(sqe, u->fd, IORING_FSYNC_DATASYNC);
+		break;
+	case IO_DISK_DISCARD:
+		/* On a block device the kernel turns this into a discard that leaves zeros, or says EOPNOTSUPP. */
+		io_uring_prep_fallocate(sqe, u->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)request->offset, (off_t)request->bytes);
+		break;
+	}
+	io_uring_sqe_set_data(sqe, request);
+}
+
+/* Moves what waits into the ring, as far as it has room, and tells the kernel. */
+static void kick(struct uring_disk *u)
+{
+	struct io_disk_request *request;
+	int taken = 0;
+
+	while (u->in_ring < RING_ENTRIES && (request = STAILQ_FIRST(&u->waiting))) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+		if (!sqe)
+			break;
+		STAILQ_REMOVE_HEAD(&u->waiting, link);
+		prepare(u, sqe, request);
+		u->in_ring++;
+	}
+	while (taken >= 0 && io_uring_sq_ready(&u->ring) > 0)
+		taken = io_uring_submit(&u->ring);
+	if (taken < 0 && !ev_is_active(&u->retry)) {
+		ev_timer_set(&u->retry, RETRY_S, 0.);
+		ev_timer_start(u->loop, &u->retry);
+	}
+}
+
+static void on_kick(struct ev_loop *loop, ev_watcher *watcher, int events)
+{
+	(void)loop;
+	(void)events;
+	kick(watcher->data);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+	(void)loop;
+	(void)events;
+	kick(watcher->data);
+}
+
+/* ---- completing ---- */
+
+/* Skips what is done; from then on the request has an iovec of its own. Seldom: the rest of a short transfer. */
+static void keep_rest(struct io_disk_request *request, uint64_t bytes)
+{
+	struct progress *p = progress_of(request);
+	int first = 0;
+
+	if (!p->rest) {
+		p->rest_count = request->iov_count;
+		p->rest = xmalloc((size_t)p->rest_count * sizeof *p->rest);
+		memcpy(p->rest, request->iov, (size_t)p->rest_count * sizeof *p->rest);
+	}
+	p->done_bytes += bytes;
+	while (bytes >= p->rest[first].iov_len)
+		bytes -= p->rest[first++].iov_len;
+	p->rest_count -= first;
+	memmove(p->rest, p->rest + first, (size_t)p->rest_count * sizeof *p->rest);
+	p->rest[0].iov_base = (uint8_t *)p->rest[0].iov_base + bytes;
+	p->rest[0].iov_len -= bytes;
+}
+
+/* What a completion means: 0, a negative errno, or 1 if the request must go on. */
+static int judge(const struct uring_disk *u, struct io_disk_request *request, int res)
+{
+	struct progress *p = progress_of(request);
+	uint64_t left = request->bytes - p->done_bytes;
+
+	if ((res == -EINTR || res == -EAGAIN) && ++p->tries < TRIES_MAX)
+		return 1;
+	if (request->op == IO_DISK_DISCARD && res == -EOPNOTSUPP)
+		return 0; /* the space stays taken; its content is undefined anyway */
+	if (res < 0 || request->op == IO_DISK_SYNC || request->op == IO_DISK_DISCARD)
+		return res;
+	if ((uint64_t)res == left)
+		return 0;
+	/* Short: nothing at the end of the file; direct IO cannot go on in the middle of a block. */
+	if (res == 0 || (uint64_t)res > left || (uint32_t)res % u->disk.block_bytes)
+		return -EIO;
+	keep_rest(request, (uint64_t)res);
+	return 1;
+}
+
+static void complete(struct uring_disk *u, struct io_disk_request *request, int res)
+{
+	int result = judge(u, request, res);
+
+	if (result > 0) {
+		wait_for_kick(u, request);
+		return;
+	}
+	free(progress_of(request)->rest);
+	request->result = result;
+	request->done(request);
+}
+
+static void on_ready(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct uring_disk *u = watcher->data;
+	struct io_uring_cqe *cqes[RING_ENTRIES];
+	unsigned count = io_uring_peek_batch_cqe(&u->ring, cqes, RING_ENTRIES);
+
+	(void)events;
+	for (unsigned i = 0; i < count; i++) {
+		struct io_disk_request *request = io_uring_cqe_get_data(cqes[i]);
+
+		assert(u->in_ring > 0);
+		u->in_ring--;
+		complete(u, request, cqes[i]->res);
+	}
+	io_uring_cq_advance(&u->ring, count);
+	if (!STAILQ_EMPTY(&u->waiting))
+		ev_feed_event(loop, &u->kick, EV_CUSTOM);
+}
+
+/* ---- opening and closing ---- */
+
+static void watch(struct uring_disk *u)
+{
+	ev_io_init(&u->ready, on_ready, u->ring.ring_fd, EV_READ);
+	ev_init(&u->kick, on_kick);
+	ev_set_priority(&u->kick, EV_MINPRI + 1);
+	ev_init(&u->finish, on_finish);
+	ev_init(&u->retry, on_retry);
+	u->ready.data = u->kick.data = u->finish.data = u->retry.data = u;
+	ev_io_start(u->loop, &u->ready);
+}
+
+int io_uring_disk_open(struct ev_loop *loop, const char *path,
+		       const struct io_uring_disk_options *options, struct io_disk **disk,
+		       char why[IO_URING_WHY_BYTES])
+{
+	struct opened_file file;
+	struct uring_disk *u;
+	int error = file_open(path, options->read_only, &file, why);
+
+	if (error)
+		return error;
+	u = xcalloc(1, sizeof *u);
+	error = ring_open(&u->ring, RING_ENTRIES, why);
+	if (error) {
+		close(file.fd);
+		free(u);
+		return error;
+	}
+	u->disk.size_bytes = file.size_bytes;
+	u->disk.block_bytes = file.block_bytes;
+	u->disk.power_loss_protected = options->power_loss_protected && file.block_device;
+	u->disk.submit = disk_submit;
+	u->loop = loop;
+	u->fd = file.fd;
+	STAILQ_INIT(&u->waiting);
+	STAILQ_INIT(&u->finished);
+	watch(u);
+	*disk = &u->disk;
+	return 0;
+}
+
+void io_uring_disk_close(struct io_disk *disk)
+{
+	struct uring_disk *u = uring_of(disk);
+
+	assert(u->in_ring == 0 && STAILQ_EMPTY(&u->waiting) && STAILQ_EMPTY(&u->finished));
+	ev_io_stop(u->loop, &u->ready);
+	ev_timer_stop(u->loop, &u->retry);
+	ev_clear_pending(u->loop, &u->kick);
+	ev_clear_pending(u->loop, &u->finish);
+	io_uring_queue_exit(&u->ring);
+	close(u->fd);
+	free(u);
+}
