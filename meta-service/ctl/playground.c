@@ -27,7 +27,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FIRST_PORT         7400
+#define FIRST_PORT         7700
 #define CHUNK_SERVERS      3
 #define CHUNK_SERVERS_MAX  64
 #define DISK_BYTES_DEFAULT (10 * GIB)

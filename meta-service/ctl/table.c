@@ -13,7 +13,7 @@ static const struct option_spec playground_start_options[] = {
 	{"chunk-servers", "N", "how many chunk servers to run (3)"},
 	{"size", "SIZE",
 	 "size of each new chunk server's data file (10G; takes no space until used)"},
-	{"port", "N", "first TCP port to try (7400)"},
+	{"port", "N", "first TCP port to try (7700)"},
 	{0},
 };
 

@@ -68,16 +68,18 @@ int text_parse_size(const char *text, uint64_t *bytes)
 const char *text_size(uint64_t bytes, char out[TEXT_SIZE_BYTES])
 {
 	double value = (double)bytes;
+	unsigned tenths;
 	int unit = -1;
 
 	while (value >= 999.5 && unit < (int)strlen(units) - 1) {
 		value /= 1024;
 		unit++;
 	}
+	tenths = (unsigned)(value * 10 + 0.5);
 	if (unit < 0)
 		snprintf(out, TEXT_SIZE_BYTES, bytes ? "%.0f B" : "%.0f", value);
-	else if (value < 99.95 && value - (double)(uint64_t)value >= 0.05)
-		snprintf(out, TEXT_SIZE_BYTES, "%.1f %ciB", value, units[unit]);
+	else if (tenths < 1000 && tenths % 10)
+		snprintf(out, TEXT_SIZE_BYTES, "%u.%u %ciB", tenths / 10, tenths % 10, units[unit]);
 	else
 		snprintf(out, TEXT_SIZE_BYTES, "%.0f %ciB", value, units[unit]);
 	return out;

@@ -202,3 +202,28 @@ mount_device() {
 
 free_megabytes() { df -m --output=avail "$T" | tail -n 1 | tr -d ' '; }
 need_space() { [ "$(free_megabytes)" -ge "$1" ] || skip "needs $1 MB free in $T"; }
+
+# True if the block device completes writes within the next moments.
+writes_go_on() {
+	local stat=/sys/block/${1##*/}/stat before after
+	before=$(awk '{print $5}' "$stat")
+	for _ in $(seq 20); do
+		after=$(awk '{print $5}' "$stat")
+		[ "$after" = "$before" ] || return 0
+		sleep 0.05
+	done
+	return 1
+}
+
+# True if the journal has at least some hundred more records than when it was first asked about.
+journal_grows() {
+	local size
+	size=$(stat -c %s "$1" 2>/dev/null) || return 1
+	[ -n "${journal_seen[$1]:-}" ] || journal_seen[$1]=$size
+	[ $((size - journal_seen[$1])) -gt 20000 ] || return 1
+	unset "journal_seen[$1]"
+}
+declare -A journal_seen=()
+
+# Reads the first MiB of an export.
+nbdsh_read() { nbdcopy --allocated "$1" - | head -c 1048576 >/dev/null; }
