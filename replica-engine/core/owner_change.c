@@ -184,6 +184,7 @@ static unsigned others_synced(const struct step *s, unsigned slot)
 		const struct owner_slot *p = &o->slots[i];
 
 		n += i != slot && synced(o, p) && p->peer->connection &&
+		     (o->phase != OWNER_IO || p->streaming) &&
 		     s->now_ns - p->peer->heard_ns <= EVICT_SILENT_NS;
 	}
 	return n;

@@ -1,0 +1,412 @@
+/* harness.c - see harness.h. */
+#include "tests/unit/owner/harness.h"
+
+#include "common/base/crc.h"
+
+#include <check.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct owner_peer *lookup(void *context, uint32_t cid)
+{
+	struct story *s = context;
+
+	ck_assert(cid > 0 && cid < ARRAY_SIZE(s->peers));
+	return &s->peers[cid];
+}
+
+void story_begin(struct story *s)
+{
+	memset(s, 0, sizeof *s);
+	s->now_ns = 1000 * NS_PER_S;
+	owner_init(&s->o, TEST_CHUNK, TEST_CHUNK, TEST_CHUNK_BYTES);
+	s->up.lookup = lookup;
+	s->up.context = s;
+	for (uint32_t cid = 1; cid < ARRAY_SIZE(s->peers); cid++) {
+		s->peers[cid].cid = cid;
+		s->peers[cid].free_bytes = UINT64_MAX;
+		s->peers[cid].down_since_ns = s->now_ns;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(s->completed); i++)
+		s->completed[i] = WIRE_STATUS_COUNT;
+}
+
+void story_end(struct story *s)
+{
+	struct owner_event event = {.kind = OWNER_EVENT_TICK, .now_ns = s->now_ns};
+
+	owner_give_up(&s->o);
+	owner_step(&s->o, &event, &s->up);
+	for (uint32_t i = 0; i < s->up.count; i++) {
+		if (s->up.actions[i].kind == OWNER_COMPLETE)
+			slice_unref(&s->up.actions[i].request->data);
+	}
+	for (unsigned i = 0; i < s->request_count; i++)
+		slice_unref(&s->requests[i].data);
+	owner_destroy(&s->o);
+	owner_update_free(&s->up);
+	ck_assert_uint_eq(buf_in_use(), 0);
+}
+
+__attribute__((format(printf, 2, 3))) static void note(struct story *s, const char *format, ...)
+{
+	size_t used = strlen(s->trace);
+	va_list ap;
+
+	if (used) {
+		used += (size_t)snprintf(s->trace + used, sizeof s->trace - used, "; ");
+	}
+	va_start(ap, format);
+	vsnprintf(s->trace + used, sizeof s->trace - used, format, ap);
+	va_end(ap);
+}
+
+static void note_message(struct story *s, uint32_t cid, const struct msg *m)
+{
+	s->last_id[cid][m->type] = m->id;
+	switch (m->type) {
+	case MSG_WRITE:
+		note(s, "%s(%llu)>%u",
+		     m->u.write.kind == WRITE_DATA   ? "WRITE"
+		     : m->u.write.kind == WRITE_ZERO ? "ZERO"
+						     : "DISCARD",
+		     (unsigned long long)m->u.write.generation, cid);
+		if (m->u.write.kind == WRITE_DATA) {
+			for (uint32_t i = 0; i < m->u.write.bytes / BLOCK_BYTES; i++)
+				ck_assert_uint_eq(
+					m->u.write.crcs[i],
+					crc_block(TEST_CHUNK, m->u.write.offset / BLOCK_BYTES + i,
+						  slice_data(m->payload) + i * BLOCK_BYTES));
+		}
+		break;
+	case MSG_READ:
+		note(s, "READ(%u+%u)>%u", m->u.read.offset, m->u.read.bytes, cid);
+		break;
+	case MSG_COPY:
+		note(s, "%s(%u)>%u", m->u.copy.mode == COPY_ROLL ? "ROLL" : "FILL", m->u.copy.unit,
+		     cid);
+		break;
+	case MSG_REPAIR:
+		note(s, "REPAIR(%u,%04x)>%u", m->u.repair.unit, m->u.repair.block_mask, cid);
+		break;
+	case MSG_JOIN:
+	case MSG_MEND_END:
+		note(s, "%s(%llu.%llu)>%u", msg_type_name(m->type),
+		     (unsigned long long)m->u.position.position.epoch,
+		     (unsigned long long)m->u.position.position.generation, cid);
+		break;
+	default:
+		note(s, "%s>%u", msg_type_name(m->type), cid);
+		break;
+	}
+}
+
+static void note_action(struct story *s, struct owner_action *a)
+{
+	const struct msg_change *c = &a->msg.u.change;
+	unsigned i;
+
+	switch (a->kind) {
+	case OWNER_SEND:
+		note_message(s, a->cid, &a->msg);
+		break;
+	case OWNER_ASK_LEASE:
+		note(s, "LEASE?");
+		break;
+	case OWNER_CHANGE:
+		note(s, "%s(%u) list %llu synced %u",
+		     c->kind == CHANGE_EVICT     ? "EVICT"
+		     : c->kind == CHANGE_PROMOTE ? "PROMOTE"
+						 : "DROP",
+		     c->cid, (unsigned long long)c->list_number, c->synced_count);
+		s->last_floor = c->floor;
+		break;
+	case OWNER_COMPLETE:
+		i = (unsigned)(a->request - s->requests);
+		ck_assert_uint_lt(i, s->request_count);
+		ck_assert_int_eq(s->completed[i], WIRE_STATUS_COUNT); /* once */
+		s->completed[i] = a->status;
+		note(s, "done %u %s", i, wire_status_name(a->status));
+		break;
+	case OWNER_LEASE_RETURN:
+		note(s, "RETURN floor %llu", (unsigned long long)a->msg.u.lease_return.floor);
+		break;
+	case OWNER_LEASE_LOST:
+		note(s, "LOST");
+		break;
+	}
+}
+
+static void event(struct story *s, struct owner_event e)
+{
+	e.now_ns = s->now_ns;
+	owner_step(&s->o, &e, &s->up);
+	for (uint32_t i = 0; i < s->up.count; i++)
+		note_action(s, &s->up.actions[i]);
+}
+
+void story_skip(struct story *s)
+{
+	s->trace[0] = 0;
+}
+
+void story_expect(struct story *s, const char *expected, const char *file, int line)
+{
+	if (strcmp(s->trace, expected) != 0)
+		ck_abort_msg("%s:%d:\n  expected: %s\n  happened: %s", file, line, expected,
+			     s->trace);
+	s->trace[0] = 0;
+}
+
+void story_peer_up(struct story *s, uint32_t cid)
+{
+	s->peers[cid].connection = ++s->now_ns;
+	s->peers[cid].down_since_ns = 0;
+	s->peers[cid].heard_ns = s->now_ns;
+	s->peers[cid].asked_ns = 0;
+	event(s, (struct owner_event){.kind = OWNER_EVENT_PEER_UP, .cid = cid});
+}
+
+void story_peer_down(struct story *s, uint32_t cid)
+{
+	s->peers[cid].connection = 0;
+	s->peers[cid].down_since_ns = s->now_ns;
+	event(s, (struct owner_event){.kind = OWNER_EVENT_PEER_DOWN, .cid = cid});
+}
+
+void story_heartbeats(struct story *s)
+{
+	for (uint32_t cid = 1; cid < ARRAY_SIZE(s->peers); cid++) {
+		if (!s->peers[cid].connection)
+			continue;
+		s->peers[cid].asked_ns = s->now_ns;
+		s->peers[cid].heard_ns = s->now_ns;
+		event(s, (struct owner_event){.kind = OWNER_EVENT_GRANTED, .cid = cid});
+	}
+}
+
+static void wait_ms(struct story *s, uint64_t ms, bool heartbeats)
+{
+	for (uint64_t t = 0; t < ms; t += 100) {
+		s->now_ns += 100 * NS_PER_MS;
+		if (heartbeats)
+			story_heartbeats(s);
+		event(s, (struct owner_event){.kind = OWNER_EVENT_TICK});
+	}
+}
+
+void story_wait_ms(struct story *s, uint64_t ms)
+{
+	wait_ms(s, ms, true);
+}
+
+void story_wait_silent_ms(struct story *s, uint64_t ms)
+{
+	wait_ms(s, ms, false);
+}
+
+static struct msg_chunk chunk_of(const struct story *s, const char *list, uint64_t number)
+{
+	struct msg_chunk c = {.chunk = TEST_CHUNK,
+			      .root_chunk = TEST_CHUNK,
+			      .epoch = s->o.epoch,
+			      .list_number = number,
+			      .min_replicas = 2};
+
+	for (const char *p = list; *p; p += p[0] == ' ') {
+		struct msg_list_entry *e = &c.replicas[c.replica_count++];
+
+		e->cid = (uint32_t)(*p++ - '0');
+		e->state = *p == 'F' ? REPLICA_FILLING : REPLICA_ACTIVE;
+		e->leaving = *p++ == 'L';
+		e->commit = 1;
+		if (*p == '\'') { /* created again */
+			e->commit = number;
+			p++;
+		}
+	}
+	return c;
+}
+
+void story_grant(struct story *s, uint64_t epoch, const char *list, uint64_t number, uint64_t floor)
+{
+	struct msg_chunk c = chunk_of(s, list, number);
+
+	c.epoch = epoch;
+	c.floor = floor;
+	event(s, (struct owner_event){.kind = OWNER_EVENT_LEASE, .chunk = &c});
+}
+
+void story_list(struct story *s, const char *list, uint64_t number)
+{
+	struct msg_chunk c = chunk_of(s, list, number);
+
+	event(s, (struct owner_event){.kind = OWNER_EVENT_LIST, .chunk = &c});
+}
+
+void story_changed(struct story *s, enum wire_status status, const char *list, uint64_t number)
+{
+	struct msg m = {.type = MSG_CHANGE_OK, .status = status};
+
+	m.u.list.chunk = chunk_of(s, list, number);
+	event(s, (struct owner_event){.kind = OWNER_EVENT_CHANGED, .status = status, .msg = &m});
+}
+
+static void message(struct story *s, uint32_t cid, struct msg *m)
+{
+	s->peers[cid].heard_ns = s->now_ns;
+	event(s, (struct owner_event){.kind = OWNER_EVENT_MESSAGE, .cid = cid, .msg = m});
+}
+
+static void synced(struct story *s, uint32_t cid, uint64_t epoch, uint64_t generation,
+		   uint64_t digest, bool mending)
+{
+	struct msg m = {.type = MSG_SYNC_OK, .id = s->last_id[cid][MSG_SYNC]};
+
+	m.u.sync_ok.chunk = TEST_CHUNK;
+	m.u.sync_ok.epoch = s->o.epoch;
+	m.u.sync_ok.position = (struct version){epoch, generation};
+	m.u.sync_ok.digest = digest;
+	m.u.sync_ok.mending = mending;
+	m.u.sync_ok.free_bytes = GIB;
+	message(s, cid, &m);
+}
+
+void story_synced(struct story *s, uint32_t cid, uint64_t epoch, uint64_t generation,
+		  uint64_t digest)
+{
+	synced(s, cid, epoch, generation, digest, false);
+}
+
+void story_synced_mending(struct story *s, uint32_t cid, uint64_t epoch, uint64_t generation,
+			  uint64_t digest)
+{
+	synced(s, cid, epoch, generation, digest, true);
+}
+
+void story_answer(struct story *s, uint32_t cid, enum msg_type type, enum wire_status status)
+{
+	struct msg m = {.type = type, .id = s->last_id[cid][type - 1], .status = status};
+
+	if (type == MSG_SYNC_OK) {
+		m.u.sync_ok.epoch = s->o.epoch;
+		m.u.sync_ok.wait_ms = 2500;
+	}
+	message(s, cid, &m);
+}
+
+void story_wrote(struct story *s, uint32_t cid, uint64_t generation, enum wire_status status)
+{
+	struct msg m = {.type = MSG_WRITE_OK, .status = status};
+
+	m.u.write_ok.chunk = TEST_CHUNK;
+	m.u.write_ok.epoch = s->o.epoch;
+	m.u.write_ok.generation = generation;
+	m.u.write_ok.free_bytes = GIB;
+	message(s, cid, &m);
+}
+
+void story_versions(struct story *s, uint32_t cid, uint64_t id_of_cid,
+		    const struct version *versions)
+{
+	struct msg m = {.type = MSG_VERSIONS_OK, .id = s->last_id[id_of_cid][MSG_VERSIONS]};
+
+	m.u.version_list.chunk = TEST_CHUNK;
+	m.u.version_list.epoch = s->o.epoch;
+	m.u.version_list.unit_count = TEST_UNITS;
+	m.u.version_list.versions = versions;
+	message(s, cid, &m);
+}
+
+void story_invalidated(struct story *s, uint32_t cid, unsigned first, unsigned count)
+{
+	struct msg m = {.type = MSG_INVALIDATE_OK, .id = s->last_id[cid][MSG_INVALIDATE]};
+	uint8_t bits[TEST_UNITS / 8] = {0};
+
+	for (unsigned i = first; i < first + count; i++)
+		bits[i / 8] |= (uint8_t)(1u << (i % 8));
+	m.u.invalidate_ok.unit_count = TEST_UNITS;
+	m.u.invalidate_ok.invalid_count = count;
+	m.u.invalidate_ok.invalid = bits;
+	message(s, cid, &m);
+}
+
+void story_read_status(struct story *s, uint32_t cid, enum wire_status status)
+{
+	struct msg m = {.type = MSG_READ_OK, .id = s->last_id[cid][MSG_READ], .status = status};
+
+	message(s, cid, &m);
+}
+
+void story_read(struct story *s, uint32_t cid, uint8_t byte, uint32_t bad)
+{
+	struct msg m = {.type = MSG_READ_OK, .id = s->last_id[cid][MSG_READ]};
+	struct owner_request *r;
+	uint32_t blocks;
+
+	TAILQ_FOREACH (r, &s->o.requests, link) {
+		if (r->id == m.id)
+			break;
+	}
+	if (!r) {
+		TAILQ_FOREACH (r, &s->o.movers, link) {
+			if (r->id == m.id)
+				break;
+		}
+	}
+	ck_assert_ptr_nonnull(r);
+	blocks = r->block_bytes / BLOCK_BYTES;
+	m.payload = slice_new(r->block_bytes);
+	memset(slice_data(m.payload), byte, r->block_bytes);
+	crc_blocks(TEST_CHUNK, r->block_offset / BLOCK_BYTES, blocks, slice_data(m.payload),
+		   s->crcs);
+	for (uint32_t i = 0; i < MIN(blocks, 32u); i++) {
+		if (bad >> i & 1)
+			slice_data(m.payload)[i * BLOCK_BYTES + 99] ^= 4;
+	}
+	m.u.read_ok.chunk = TEST_CHUNK;
+	m.u.read_ok.epoch = s->o.epoch;
+	m.u.read_ok.offset = r->block_offset;
+	m.u.read_ok.bytes = r->block_bytes;
+	m.u.read_ok.version = (struct version){5, 10};
+	m.u.read_ok.crcs = s->crcs;
+	message(s, cid, &m);
+	slice_unref(&m.payload);
+}
+
+unsigned story_request(struct story *s, enum owner_operation operation, uint32_t offset,
+		       uint32_t bytes)
+{
+	unsigned i = s->request_count++;
+	struct owner_request *r = &s->requests[i];
+
+	ck_assert_uint_lt(i, ARRAY_SIZE(s->requests));
+	r->operation = operation;
+	r->offset = offset;
+	r->bytes = bytes;
+	event(s, (struct owner_event){.kind = OWNER_EVENT_REQUEST, .request = r});
+	return i;
+}
+
+unsigned story_write(struct story *s, uint32_t offset, uint32_t bytes, uint8_t byte)
+{
+	struct owner_request *r = &s->requests[s->request_count];
+
+	r->data = slice_new(bytes);
+	memset(slice_data(r->data), byte, bytes);
+	return story_request(s, OWNER_WRITE, offset, bytes);
+}
+
+void story_io(struct story *s)
+{
+	story_begin(s);
+	story_grant(s, 5, "1A 2A 3A", 3, 0);
+	for (uint32_t cid = 1; cid <= 3; cid++) {
+		story_peer_up(s, cid);
+		story_synced(s, cid, 4, 10, 77);
+	}
+	ck_assert_int_eq(s->o.phase, OWNER_IO);
+	story_heartbeats(s);
+	story_skip(s);
+}
