@@ -278,6 +278,7 @@ void replica_request_submit(struct replica *r, struct replica_request *q)
 void replica_request_after(struct replica *r, struct replica_request *q)
 {
 	assert(q->mutation);
+	q->repeat = true;
 	q->done = true;
 	TAILQ_INSERT_TAIL(&q->chunk->mutations, q, link);
 	replica_chunk_settle(r, q->chunk);
@@ -323,6 +324,9 @@ static void finish(struct replica *r, struct replica_request *q)
 {
 	struct replica_conn *conn = q->caller.conn;
 
+	/* What the disk failed to take is in the store's memory all the same. */
+	if (q->repeat && store_failed(r->store))
+		q->op.status = STORE_DISK_ERROR;
 	if (!conn)
 		replica_raised(r, q);
 	else if (q->caller.type == MSG_CREATE)

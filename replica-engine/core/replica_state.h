@@ -10,7 +10,6 @@
 #ifndef COPYHOLD_REPLICA_STATE_H
 #define COPYHOLD_REPLICA_STATE_H
 
-
 #include "common/base/hash.h"
 #include "replica-engine/core/replica.h"
 
@@ -86,6 +85,7 @@ struct replica_request {
 	struct replica_chunk *chunk;
 	uint64_t begun_ns;
 	bool mutation;
+	bool repeat; /* of something that is durable when its turn comes: never submitted */
 	bool done;
 	struct version *versions;          /* INVALIDATE: ours, until done */
 	TAILQ_ENTRY(replica_request) link; /* chunk.mutations, chunk.queries, or the pool */

@@ -112,6 +112,9 @@ void replica_advance(struct replica *r, struct replica_chunk *c)
 	}
 	if (!TAILQ_EMPTY(&c->mutations))
 		return;
+	if (store_failed(r->store))
+		c->raise_status =
+			STORE_DISK_ERROR; /* the position may be one that never became durable */
 	if (c->raise_status != STORE_OK) {
 		sync_refuse(r, c, replica_wire_status(c->raise_status), c->sync.epoch);
 		return;

@@ -198,6 +198,24 @@ START_TEST(failed_disk_goes_on_reading)
 }
 END_TEST
 
+/* The store's memory is ahead of a disk that failed: what it shows is no proof. */
+START_TEST(failed_disk_confirms_nothing)
+{
+	begin_owned(1);
+	bench.hold = true;
+	send_write(1, 1, 1, 2);
+	bench.store.failed = true;
+	TAILQ_FIRST(&bench.store.queue)->status = STORE_DISK_ERROR;
+	send_write(1, 1, 1, 2);
+	bench_complete();
+	send_write(1, 1, 1, 2);
+	send_sync(1, 1, 1);
+	expect("[WRITE g=2]; 1<WRITE_OK#101 DISK_ERROR g=2; 1<WRITE_OK#102 DISK_ERROR g=2; "
+	       "1<WRITE_OK#103 DISK_ERROR g=2; 1<SYNC_OK#104 DISK_ERROR");
+	bench_end();
+}
+END_TEST
+
 START_TEST(room_told_leaves_a_window_for_each_connection)
 {
 	uint64_t alone;
@@ -1056,6 +1074,7 @@ int main(void)
 	T(unknown_chunk_is_not_found);
 	T(no_space_consumes_no_generation);
 	T(failed_disk_goes_on_reading);
+	T(failed_disk_confirms_nothing);
 	T(room_told_leaves_a_window_for_each_connection);
 	T(sync_of_a_later_epoch_waits_for_the_promise);
 	T(old_owner_is_fenced_while_sync_waits);
