@@ -72,29 +72,26 @@ static char *copy(const char *text)
 	return xstrdup(text ? text : "");
 }
 
-static bool fits(const char *text, size_t bytes)
-{
-	return !text || strlen(text) < bytes;
-}
-
 static bool options_check(const struct chunkd_options *o, char error[TEXT_BYTES])
 {
 	const char *const names[] = {o->host, o->zone, o->rack, o->node};
 	const char *const addresses[] = {o->listen, o->advertise, o->local};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (!fits(names[i], NAME_BYTES)) {
+		if (names[i] && *names[i] && !name_is_legal(names[i])) {
 			snprintf(error, TEXT_BYTES,
-				 "The name %.80s... is too long: a host, zone, rack or node has at "
-				 "most %d characters",
+				 "\"%.80s\" can't be the name of a host, zone, rack or node: use 1 "
+				 "to %d of A-Z a-z 0-9 . _ - and begin with a letter, a digit or _",
 				 names[i], NAME_BYTES - 1);
 			return false;
 		}
 	for (size_t i = 0; i < ARRAY_SIZE(addresses); i++)
-		if (!fits(addresses[i], ADDRESS_BYTES)) {
-			snprintf(error, TEXT_BYTES,
-				 "The address %.80s... is too long: at most %d characters",
-				 addresses[i], ADDRESS_BYTES - 1);
+		if (addresses[i] && !address_is_legal(addresses[i])) {
+			snprintf(
+				error, TEXT_BYTES,
+				"\"%.80s\" can't be an address: use at most %d characters of plain "
+				"ASCII",
+				addresses[i], ADDRESS_BYTES - 1);
 			return false;
 		}
 	return true;

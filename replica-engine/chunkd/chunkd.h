@@ -20,6 +20,7 @@
 #include "replica-engine/store/store.h"
 
 struct chunkd;
+struct engine;
 
 /* All of it stays the caller's and must outlive the chunkd. */
 struct chunkd_environment {
@@ -43,8 +44,8 @@ struct chunkd_options {
 };
 
 /*
- * Listens, and begins to look for metad. NULL with a text in error: what went wrong and what to do. 0 metad addresses or a name
- * too long count as such.
+ * Listens, and begins to look for metad. NULL with a text in error: what went wrong and what to do. 0 metad addresses and names
+ * that the wire does not take count as such.
  */
 struct chunkd *chunkd_new(const struct chunkd_environment *environment,
 			  const struct chunkd_options *options, char error[TEXT_BYTES]);
@@ -60,7 +61,8 @@ void chunkd_free(struct chunkd *chunkd);
 const char *chunkd_address(const struct chunkd *chunkd);
 /* True while metad knows it: registered, session open. */
 bool chunkd_in_session(const struct chunkd *chunkd);
-/* The core, for checkers. */
+/* The core, and the engine for repairs, for checkers. */
 const struct replica *chunkd_replica(const struct chunkd *chunkd);
+const struct engine *chunkd_engine(const struct chunkd *chunkd);
 
 #endif
