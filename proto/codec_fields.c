@@ -61,39 +61,9 @@ bool text_is_terminated(const char *text, size_t capacity)
 	return memchr(text, 0, capacity) != NULL;
 }
 
-static bool is_name_character(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '.' || c == '_' || c == '-';
-}
-
-bool name_is_legal(const char *name)
-{
-	size_t length = strnlen(name, NAME_BYTES);
-
-	if (length == 0 || length == NAME_BYTES || name[0] == '-' || name[0] == '.')
-		return false;
-	for (size_t i = 0; i < length; i++)
-		if (!is_name_character(name[i]))
-			return false;
-	return true;
-}
-
 bool name_is_legal_or_empty(const char *name)
 {
 	return name[0] == 0 || name_is_legal(name);
-}
-
-bool address_is_legal(const char *address)
-{
-	size_t length = strnlen(address, ADDRESS_BYTES);
-
-	if (length == ADDRESS_BYTES)
-		return false;
-	for (size_t i = 0; i < length; i++)
-		if (address[i] < 0x20 || address[i] > 0x7e)
-			return false;
-	return true;
 }
 
 bool chunk_bytes_is_legal(uint64_t chunk_bytes)

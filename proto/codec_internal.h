@@ -117,11 +117,7 @@ bool codec_address_in(char to[ADDRESS_BYTES], const char *from);
 
 /* Whether there is a terminating 0 within capacity. */
 bool text_is_terminated(const char *text, size_t capacity);
-/* 1 .. 63 characters of [A-Za-z0-9._-], the first neither '-' nor '.'; terminated within NAME_BYTES. */
-bool name_is_legal(const char *name);
 bool name_is_legal_or_empty(const char *name);
-/* Printable ASCII, terminated within ADDRESS_BYTES; may be empty. Its form is the transport's business. */
-bool address_is_legal(const char *address);
 /* A power of two within the limits of base.h. */
 bool chunk_bytes_is_legal(uint64_t chunk_bytes);
 /* Whole blocks, at least one, at most IO_BYTES_MAX, within the largest chunk. */

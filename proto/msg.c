@@ -1,4 +1,4 @@
-/* msg.c - the names of status codes and message types, for logs and for people. */
+/* msg.c - the names of status codes and message types, for logs and for people; which names and addresses are legal. */
 #include "proto/msg.h"
 
 static const char *const status_names[WIRE_STATUS_COUNT] = {
@@ -98,4 +98,34 @@ const char *msg_type_name(unsigned type)
 	if (type >= ARRAY_SIZE(type_names) || !type_names[type])
 		return "?";
 	return type_names[type];
+}
+
+static bool is_name_character(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '.' || c == '_' || c == '-';
+}
+
+bool name_is_legal(const char *name)
+{
+	size_t length = strnlen(name, NAME_BYTES);
+
+	if (length == 0 || length == NAME_BYTES || name[0] == '-' || name[0] == '.')
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (!is_name_character(name[i]))
+			return false;
+	return true;
+}
+
+bool address_is_legal(const char *address)
+{
+	size_t length = strnlen(address, ADDRESS_BYTES);
+
+	if (length == ADDRESS_BYTES)
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (address[i] < 0x20 || address[i] > 0x7e)
+			return false;
+	return true;
 }

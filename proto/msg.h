@@ -19,6 +19,15 @@
 #define ADDRESS_BYTES 128 /* "HOST:PORT" or "unix:/path" with the terminating 0 */
 #define TEXT_BYTES    256 /* reasons for people */
 
+/*
+ * What the wire takes; whatever was typed in or configured is checked with these before it is sent.
+ * Names: 1 .. 63 characters of [A-Za-z0-9._-], the first neither '-' nor '.'.
+ * Addresses: up to 127 characters of printable ASCII; an empty one is legal. Their form is the transport's business.
+ * Neither reads beyond NAME_BYTES or ADDRESS_BYTES.
+ */
+bool name_is_legal(const char *name);
+bool address_is_legal(const char *address);
+
 /* Times of the protocol; DESIGN: grants last T, promises 1.25 T. */
 #define GRANT_NS             (2 * NS_PER_S)
 #define PROMISE_NS           (GRANT_NS / 4 * 5)

@@ -111,7 +111,9 @@ struct engine *engine_new(const struct engine_environment *environment,
 	e->options = *options;
 	e->options.meta = NULL;
 	e->options.host = e->host;
-	strncpy(e->host, options->host, sizeof e->host - 1);
+	/* It only serves to find chunk servers on the same host. */
+	if (name_is_legal(options->host))
+		memcpy(e->host, options->host, strlen(options->host) + 1);
 	e->codec = codec_new();
 	e->decoder = codec_new();
 	TAILQ_INIT(&e->active);

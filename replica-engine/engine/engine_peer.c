@@ -322,7 +322,7 @@ static void peer_update(struct engine *e, const struct msg_server *s)
 	memcpy(p->host, s->host, sizeof p->host);
 	p->p.slow = s->slow;
 	p->p.dead = !s->alive;
-	p->p.local = strcmp(s->host, e->host) == 0;
+	p->p.local = e->host[0] && strcmp(s->host, e->host) == 0;
 	if (!p->p.down_since_ns)
 		return; /* up, or nobody wants it yet */
 	if (moved && p->state == PEER_CONNECTING)
