@@ -45,7 +45,7 @@ static const struct {
 	{"[copyhold]\nmeta = a:1,b:2\n", 0, 0, "a:1,b:2"},
 	{"# a comment\n\n[copyhold]\nmeta=a:1\n", 0, 0, "a:1"},
 	{"[copyhold]\nmetta = a:1\n", -EINVAL, 2, NULL},
-	{"[other]\nmeta = a:1\n", -EINVAL, 2, NULL},
+	{"[chunkd]\nlisten = b:2\n[copyhold]\nmeta = a:1\n", 0, 0, "a:1"},
 	{"meta = a:1\n", -EINVAL, 1, NULL},
 	{"[copyhold]\nmeta\n", -EINVAL, 2, NULL},
 };

@@ -1,0 +1,254 @@
+/* test_meta_attach.c - one holder at a time, taking over, and what the former one was promised. */
+#include "world.h"
+
+struct fixture {
+	struct world *w;
+	struct peer server, first, second;
+	uint64_t volume;
+};
+
+static struct fixture f;
+
+static void setup(void)
+{
+	f = (struct fixture){.w = world_new(), .first = new_engine(1), .second = new_engine(2)};
+	add_servers(f.w, &f.server, 1);
+	f.volume = create_volume(f.w, "v", 1, 1);
+	peer_return(f.w, &f.first);
+	peer_return(f.w, &f.second);
+}
+
+static const struct meta_volume_row *row(void)
+{
+	return &find_row(f.w, META_ROW_VOLUME, f.volume)->u.volume;
+}
+
+START_TEST(attachment_is_durable)
+{
+	const struct msg *answer;
+
+	setup();
+	answer = peer_attach(f.w, &f.first, "v", false);
+	ck_assert(answer != NULL);
+	ck_assert_int_eq(answer->status, WIRE_OK);
+	ck_assert_uint_eq(answer->u.volume.volume, f.volume);
+	ck_assert_uint_eq(answer->u.volume.size_bytes, GIB);
+	ck_assert(uuid_equal(row()->holder, f.first.instance));
+	ck_assert_str_eq(row()->holder_host, "host1");
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(live_holder_keeps_others_out)
+{
+	const struct msg *answer;
+
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	answer = peer_attach(f.w, &f.second, "v", false);
+	ck_assert_int_eq(answer->status, WIRE_BUSY);
+	ck_assert(strstr(answer->u.volume.text, "host1") != NULL);
+	ck_assert(strstr(answer->u.volume.text, "pid 101") != NULL);
+	ck_assert(strstr(answer->u.volume.text, "2023-11-14T22:") != NULL);
+	ck_assert(strstr(answer->u.volume.text, "--force") != NULL);
+	ck_assert(uuid_equal(row()->holder, f.first.instance));
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(holder_attaches_again)
+{
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	ck_assert_int_eq(peer_attach(f.w, &f.first, "v", false)->status, WIRE_OK);
+	ck_assert_uint_eq(f.w->update.row_count, 0);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(no_such_volume)
+{
+	setup();
+	ck_assert_int_eq(peer_attach(f.w, &f.first, "w", false)->status, WIRE_NOT_FOUND);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(detach_frees_it)
+{
+	struct msg msg = {.type = MSG_DETACH};
+
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	msg.u.detach.volume = f.volume;
+	ck_assert_int_eq(peer_ask(f.w, &f.second, &msg)->status, WIRE_NOT_OWNER);
+	ck_assert_int_eq(peer_ask(f.w, &f.first, &msg)->status, WIRE_OK);
+	ck_assert(uuid_is_zero(row()->holder));
+	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
+/* The one taken from may read what does not exist until its last grant ends; its successor hears nothing before that. */
+START_TEST(force_waits_for_the_promise)
+{
+	const struct msg *answer;
+	uint64_t index = 0;
+
+	setup();
+	f.w->now_ns += 100 * NS_PER_S;
+	peer_return(f.w, &f.first);
+	peer_return(f.w, &f.second);
+	peer_attach(f.w, &f.first, "v", false);
+	peer_keepalive(f.w, &f.first);
+	world_tick(f.w, 100);
+	answer = peer_attach(f.w, &f.second, "v", true);
+	ck_assert(answer == NULL);
+	answer = find_output(f.w, f.first.connection, MSG_DETACHED);
+	ck_assert(answer != NULL);
+	ck_assert_uint_eq(answer->u.detached.volume, f.volume);
+	ck_assert(strstr(answer->u.detached.text, "host2") != NULL);
+	ck_assert(uuid_equal(row()->holder, f.second.instance));
+	/* no lease for either meanwhile */
+	ck_assert_int_eq(peer_lease(f.w, &f.first, f.volume, &index, 1, true)->status,
+			 WIRE_NOT_OWNER);
+	ck_assert_int_eq(peer_lease(f.w, &f.second, f.volume, &index, 1, true)->status, WIRE_BUSY);
+	/* later keepalives of the former holder grant nothing and prolong nothing */
+	world_tick(f.w, 1000);
+	peer_keepalive(f.w, &f.first);
+	world_tick(f.w, 1399);
+	ck_assert_uint_eq(count_outputs(f.w, MSG_ATTACH_OK), 0);
+	world_tick(f.w, 1);
+	answer = find_output(f.w, f.second.connection, MSG_ATTACH_OK);
+	ck_assert(answer != NULL);
+	ck_assert_uint_eq(answer->id, 42);
+	ck_assert_int_eq(peer_lease(f.w, &f.second, f.volume, &index, 1, true)->status, WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(holder_that_was_never_granted_is_not_waited_for)
+{
+	setup();
+	f.w->now_ns += 100 * NS_PER_S;
+	peer_return(f.w, &f.first);
+	peer_return(f.w, &f.second);
+	peer_attach(f.w, &f.first, "v", false);
+	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", true)->status, WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(repeated_force_keeps_waiting)
+{
+	setup();
+	f.w->now_ns += 100 * NS_PER_S;
+	peer_return(f.w, &f.first);
+	peer_return(f.w, &f.second);
+	peer_attach(f.w, &f.first, "v", false);
+	peer_keepalive(f.w, &f.first);
+	ck_assert(peer_attach(f.w, &f.second, "v", true) == NULL);
+	peer_return(f.w, &f.second);
+	ck_assert(peer_attach(f.w, &f.second, "v", false) == NULL);
+	world_tick(f.w, 2500);
+	ck_assert(find_output(f.w, f.second.connection, MSG_ATTACH_OK) != NULL);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(dead_holder_is_replaced_without_force)
+{
+	struct peer *keep[] = {&f.second};
+
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	peer_close(f.w, &f.first);
+	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_BUSY);
+	world_pass(f.w, 7000, keep, 1);
+	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_OK);
+	/* it wakes up: it must not believe that it still has the volume */
+	peer_connect(f.w, &f.first);
+	peer_session(f.w, &f.first);
+	ck_assert(find_output(f.w, f.first.connection, MSG_DETACHED) != NULL);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(holder_has_time_to_come_back_after_a_restart)
+{
+	struct peer *keep[] = {&f.second};
+
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	world_restart(f.w);
+	peer_return(f.w, &f.second);
+	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_BUSY);
+	world_pass(f.w, 5000, keep, 1);
+	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_BUSY);
+	world_tick(f.w, 1000);
+	peer_keepalive(f.w, &f.second);
+	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(force_after_a_restart_waits_a_full_promise)
+{
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	peer_keepalive(f.w, &f.first);
+	world_restart(f.w);
+	peer_return(f.w, &f.second);
+	ck_assert(peer_attach(f.w, &f.second, "v", true) == NULL);
+	world_tick(f.w, 2499);
+	ck_assert_uint_eq(count_outputs(f.w, MSG_ATTACH_OK), 0);
+	world_tick(f.w, 1);
+	ck_assert_uint_eq(count_outputs(f.w, MSG_ATTACH_OK), 1);
+	world_free(f.w);
+}
+END_TEST
+
+/* A takeover that was committed, but whose wait a restart cut short, still waits. */
+START_TEST(restart_during_the_wait_waits_anew)
+{
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	peer_keepalive(f.w, &f.first);
+	ck_assert(peer_attach(f.w, &f.second, "v", true) == NULL);
+	world_restart(f.w);
+	peer_return(f.w, &f.second);
+	ck_assert(peer_attach(f.w, &f.second, "v", false) == NULL);
+	peer_connect(f.w, &f.first);
+	peer_session(f.w, &f.first);
+	ck_assert(find_output(f.w, f.first.connection, MSG_DETACHED) != NULL);
+	world_tick(f.w, 2500);
+	ck_assert(find_output(f.w, f.second.connection, MSG_ATTACH_OK) != NULL);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(read_only_excludes_others_and_says_so)
+{
+	struct msg msg = {.type = MSG_ATTACH};
+	const struct msg *answer;
+	uint64_t index = 0;
+
+	setup();
+	snprintf(msg.u.attach.volume, NAME_BYTES, "v");
+	msg.u.attach.mode = ATTACH_READ_ONLY;
+	ck_assert_int_eq(peer_ask(f.w, &f.first, &msg)->status, WIRE_OK);
+	answer = peer_ask(f.w, &f.second, &msg);
+	ck_assert_int_eq(answer->status, WIRE_BUSY);
+	ck_assert(strstr(answer->u.volume.text, "read-only") != NULL);
+	ck_assert_int_eq(peer_lease(f.w, &f.first, f.volume, &index, 1, true)->status,
+			 WIRE_REFUSED);
+	world_free(f.w);
+}
+END_TEST
+
+WORLD_MAIN("meta attach", attachment_is_durable, live_holder_keeps_others_out,
+	   holder_attaches_again, no_such_volume, detach_frees_it, force_waits_for_the_promise,
+	   holder_that_was_never_granted_is_not_waited_for, repeated_force_keeps_waiting,
+	   dead_holder_is_replaced_without_force, holder_has_time_to_come_back_after_a_restart,
+	   force_after_a_restart_waits_a_full_promise, restart_during_the_wait_waits_anew,
+	   read_only_excludes_others_and_says_so)
