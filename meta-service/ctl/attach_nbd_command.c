@@ -177,10 +177,10 @@ static void append_one(void *context, const char *volume)
 	device_mountpoint(a->index, mountpoint, sizeof mountpoint);
 	json_array_append_new(
 		all,
-		json_pack("{s:s,s:s,s:s,s:i,s:i,s:b,s:i,s:i,s:I,s:s,s:s?,s:b,s:i,s:o}", "volume",
-			  a->volume, "device", device, "method", "nbd", "pid", (int)a->nbdkit.pid,
-			  "supervisor_pid", (int)a->supervisor.pid, "alive",
-			  process_is_alive(&a->nbdkit) && nbd_attachment_is_locked(volume),
+		json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:b,s:i,s:i,s:I,s:s,s:s?,s:b,s:i,s:o}",
+			  "volume", a->volume, "meta", a->meta, "device", device, "method", "nbd",
+			  "pid", (int)a->nbdkit.pid, "supervisor_pid", (int)a->supervisor.pid,
+			  "alive", process_is_alive(&a->nbdkit) && nbd_attachment_is_locked(volume),
 			  "connections", (int)nbdkit_count_connections(a), "wanted_connections",
 			  (int)a->connections, "size_bytes", (json_int_t)a->size_bytes, "since",
 			  since, "mountpoint", *mountpoint ? mountpoint : NULL, "read_only",

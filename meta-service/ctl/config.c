@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* inih's handler: 0 makes ini_parse return this line's number. */
+/* inih's handler: 0 makes ini_parse return this line's number. Sections of other programs are not ours to judge. */
 static int take(void *context, const char *section, const char *name, const char *value)
 {
 	struct config *config = context;
 
-	if (strcmp(section, "copyhold") != 0 || strcmp(name, "meta") != 0)
+	if (*section && strcmp(section, "copyhold") != 0)
+		return 1;
+	if (!*section || strcmp(name, "meta") != 0)
 		return 0;
 	free(config->meta);
 	config->meta = xstrdup(value);
@@ -37,7 +39,7 @@ static bool load_one(const struct invocation *invocation, const char *path, stru
 
 	if (rc == -EINVAL)
 		fail(invocation, "BAD_CONFIG",
-		     "it knows one section, [copyhold], with one key, meta",
+		     "its section [copyhold] has one key: meta = HOST:PORT[,...]",
 		     "%s, line %d is not understood", path, line);
 	else if (rc)
 		fail(invocation, "BAD_CONFIG", NULL, "%s could not be read: %s", path,

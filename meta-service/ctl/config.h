@@ -16,8 +16,8 @@ struct config {
 };
 
 /*
- * Reads a file over what config has. 0, also if there is no such file; -EINVAL: *line is wrong (unknown section or key, or no
- * INI at all); another negative errno.
+ * Reads a file over what config has. 0, also if there is no such file; -EINVAL: *line is wrong (unknown key in [copyhold], no
+ * section, or no INI at all); another negative errno.
  */
 int config_read(const char *path, struct config *config, int *line);
 /* Reads both files. False: one is wrong, and the failure was told. */

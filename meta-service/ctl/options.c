@@ -33,27 +33,30 @@ static const char global_help[] = "      --meta HOST:PORT[,...]  the meta servic
 				  "  -v, --verbose               say more\n"
 				  "  -h, --help                  this text\n";
 
-static void print_command(const struct command *command)
+static void print_command(FILE *out, const struct command *command)
 {
 	char left[64];
 
 	snprintf(left, sizeof left, "%s%s%s%s%s", command->noun, command->verb ? " " : "",
 		 command->verb ? command->verb : "", *command->arguments ? " " : "",
 		 command->arguments);
-	printf("  %-36s %s\n", left, command->summary);
+	fprintf(out, "  %-36s %s\n", left, command->summary);
 }
 
-/* noun NULL: all commands. */
-static void print_commands(const struct command *commands, const char *noun)
+/* noun NULL: all commands. Asked for, it goes to standard output; else it is part of an error. */
+static enum exit_code print_commands(const struct command *commands, const char *noun, bool asked)
 {
-	printf("usage: copyhold %s [OPTION]...\n\n", noun ? noun : "COMMAND");
+	FILE *out = asked ? stdout : stderr;
+
+	fprintf(out, "usage: copyhold %s [OPTION]...\n\n", noun ? noun : "COMMAND");
 	for (const struct command *c = commands; c->noun; c++) {
 		if (!noun || strcmp(c->noun, noun) == 0)
-			print_command(c);
+			print_command(out, c);
 	}
-	printf("\nEvery command takes\n%s", global_help);
-	printf("\ncopyhold COMMAND --help tells more. Exit codes: 0 done, 1 failed, 2 bad "
-	       "usage.\n");
+	fprintf(out, "\nEvery command takes\n%s", global_help);
+	fprintf(out, "\ncopyhold COMMAND --help tells more. Exit codes: 0 done, 1 failed, 2 bad "
+		     "usage.\n");
+	return asked ? EXIT_CODE_OK : EXIT_CODE_USAGE;
 }
 
 static void print_help(const struct command *command)
@@ -195,15 +198,13 @@ bool command_parse(const struct command *commands, int argc, char **argv,
 	argc -= optind;
 	argv += optind;
 	if (argc == 0 || help) {
-		print_commands(commands, NULL);
-		*code = help ? EXIT_CODE_OK : EXIT_CODE_USAGE;
+		*code = print_commands(commands, NULL, help);
 		return false;
 	}
 	invocation->command = find(commands, argc, argv, &noun_known);
 	if (!invocation->command && noun_known &&
 	    (argc == 1 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-		print_commands(commands, argv[0]);
-		*code = argc == 1 ? EXIT_CODE_USAGE : EXIT_CODE_OK;
+		*code = print_commands(commands, argv[0], argc > 1);
 		return false;
 	}
 	if (!invocation->command) {
