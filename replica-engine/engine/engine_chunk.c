@@ -86,6 +86,8 @@ static void lease_lost(struct chunk *c)
 	      (unsigned long long)id, (unsigned long long)c->owner.epoch);
 	owner_init(&fresh, id, root, bytes);
 	fresh.counters = c->owner.counters;
+	fresh.wanted = c->owner.wanted;
+	fresh.next_id = c->owner.next_id; /* late answers must not find new requests */
 	owner_destroy(&c->owner);
 	c->owner = fresh;
 	TAILQ_INIT(&c->owner.requests); /* the heads pointed into `fresh` */

@@ -172,64 +172,62 @@ static void heartbeat_answered(struct peer *p, const struct msg *msg)
 	engine_chunks_event(e, OWNER_EVENT_GRANTED, p->p.cid);
 }
 
-/* Which chunk does this answer speak of? */
-static uint64_t chunk_of(const struct msg *msg)
+/* Every answer of a replica about a chunk begins with the chunk and an epoch. */
+#define BEGINS_WITH_CHUNK(member)                                                                  \
+	static_assert(offsetof(struct member, chunk) == 0 && offsetof(struct member, epoch) == 8,  \
+		      #member " begins with chunk and epoch")
+BEGINS_WITH_CHUNK(msg_write_ok);
+BEGINS_WITH_CHUNK(msg_read_ok);
+BEGINS_WITH_CHUNK(msg_copy_ok);
+BEGINS_WITH_CHUNK(msg_sync_ok);
+BEGINS_WITH_CHUNK(msg_version_list);
+BEGINS_WITH_CHUNK(msg_invalidate_ok);
+BEGINS_WITH_CHUNK(msg_position);
+
+static bool about_a_chunk(unsigned type)
 {
-	switch (msg->type) {
+	switch (type) {
 	case MSG_WRITE_OK:
-		return msg->u.write_ok.chunk;
 	case MSG_READ_OK:
-		return msg->u.read_ok.chunk;
 	case MSG_COPY_OK:
 	case MSG_REPAIR_OK:
-		return msg->u.copy_ok.chunk;
 	case MSG_SYNC_OK:
-		return msg->u.sync_ok.chunk;
 	case MSG_VERSIONS_OK:
-		return msg->u.version_list.chunk;
 	case MSG_INVALIDATE_OK:
-		return msg->u.invalidate_ok.chunk;
 	case MSG_CREATE_OK:
 	case MSG_JOIN_OK:
 	case MSG_MEND_BEGIN_OK:
 	case MSG_MEND_END_OK:
-	case MSG_RELEASE_OK:
-		return msg->u.position.chunk;
+		return true;
 	default:
-		return 0;
+		return false;
 	}
 }
 
-/* A FENCED that answers an earlier lease of ours must not end the present one. */
-static bool of_earlier_lease(const struct chunk *c, const struct msg *msg)
+/*
+ * An answer to an earlier lease of ours says nothing about the present one. The epoch of a FENCED is the one that
+ * the replica has seen, of all others that of the request.
+ */
+static bool of_this_lease(const struct chunk *c, const struct msg *msg)
 {
-	if (msg->type == MSG_RELEASE_OK)
-		return true;
-	if (msg->status != WIRE_FENCED)
-		return false;
-	/* The epoch of a FENCED is the one that the replica has seen. */
-	switch (msg->type) {
-	case MSG_WRITE_OK:
-		return msg->u.write_ok.epoch <= c->owner.epoch;
-	case MSG_READ_OK:
-		return msg->u.read_ok.epoch <= c->owner.epoch;
-	case MSG_SYNC_OK:
-		return msg->u.sync_ok.epoch <= c->owner.epoch;
-	default:
-		return false;
-	}
+	uint64_t epoch = msg->u.position.epoch;
+
+	return msg->status == WIRE_FENCED ? epoch > c->owner.epoch : epoch == c->owner.epoch;
 }
 
 static void dispatch(struct peer *p, const struct msg *msg)
 {
-	struct chunk *c = engine_chunk_by_id(p->engine, chunk_of(msg));
+	struct chunk *c;
 	struct owner_event event = {.kind = OWNER_EVENT_MESSAGE, .cid = p->p.cid, .msg = msg};
 
 	if (msg->status == WIRE_SILENT) {
 		peer_drop(p);
 		return;
 	}
-	if (!c || c->allocating || of_earlier_lease(c, msg))
+	if (!about_a_chunk(msg->type))
+		return;
+	c = engine_chunk_by_id(p->engine, msg->u.position.chunk);
+	if (!c || c->allocating || !of_this_lease(c, msg))
 		return;
 	engine_chunk_event(c, &event);
 }

@@ -336,6 +336,30 @@ static void detach_end(struct engine_volume *v, int status)
 	done(context, status);
 }
 
+static bool leases_returned(const struct engine_volume *v)
+{
+	struct chunk *c, *next;
+
+	HASH_ITER(by_index, v->chunks, c, next)
+	{
+		if (!c->allocating && c->owner.phase != OWNER_IDLE)
+			return false;
+	}
+	return true;
+}
+
+static void send_detach(struct engine_volume *v)
+{
+	struct engine *e = v->engine;
+	struct msg msg = {.type = MSG_DETACH, .id = ++e->next_id};
+
+	if (v->detach_sent || !leases_returned(v) || !engine_meta_up(e))
+		return;
+	msg.u.detach.volume = v->info.volume;
+	engine_meta_send(e, &msg);
+	v->detach_sent = true;
+}
+
 void engine_detach(struct engine_volume *v, void (*done)(void *context, int status), void *context)
 {
 	struct engine *e = v->engine;
@@ -358,19 +382,8 @@ void engine_detach(struct engine_volume *v, void (*done)(void *context, int stat
 	if (v->state == VOLUME_LOST)
 		v->detach_deadline_ns = 0;
 	v->state = VOLUME_DETACHING;
+	send_detach(v);
 	engine_tick_start(e);
-}
-
-static bool leases_returned(const struct engine_volume *v)
-{
-	struct chunk *c, *next;
-
-	HASH_ITER(by_index, v->chunks, c, next)
-	{
-		if (!c->allocating && c->owner.phase != OWNER_IDLE)
-			return false;
-	}
-	return true;
 }
 
 static void detach_progress(struct engine_volume *v)
@@ -393,13 +406,7 @@ static void detach_progress(struct engine_volume *v)
 		detach_end(v, v->detach_sent ? 0 : -ETIMEDOUT);
 		return;
 	}
-	if (!v->detach_sent && leases_returned(v) && engine_meta_up(e)) {
-		struct msg msg = {.type = MSG_DETACH, .id = ++e->next_id};
-
-		msg.u.detach.volume = v->info.volume;
-		engine_meta_send(e, &msg);
-		v->detach_sent = true;
-	}
+	send_detach(v);
 }
 
 void engine_volume_answered(struct engine *e, const struct msg *msg)
