@@ -409,6 +409,15 @@ static inline const struct msg *peer_change(struct world *w, const struct peer *
 	return peer_ask(w, peer, &msg);
 }
 
+/* cid's place in the list, or -1. */
+static inline int list_at(const struct msg_chunk *chunk, uint32_t cid)
+{
+	for (uint32_t i = 0; i < chunk->replica_count; i++)
+		if (chunk->replicas[i].cid == cid)
+			return (int)i;
+	return -1;
+}
+
 /* EVICT of cid, with all others of the list synchronised. */
 static inline struct msg_change evict(const struct msg_chunk *chunk, uint32_t cid)
 {
