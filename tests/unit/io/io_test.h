@@ -13,7 +13,7 @@
 #include <ev.h>
 #include <stdlib.h>
 
-#define HANG_S 120
+#define HANG_S 60
 
 /* Turns the loop until the condition holds. First without waiting: what was fed to libev outside the loop runs before it waits. */
 #define run_until(loop, condition)                                                                 \
