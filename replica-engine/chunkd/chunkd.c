@@ -332,6 +332,11 @@ bool chunkd_in_session(const struct chunkd *d)
 	return d->meta.state == META_UP;
 }
 
+const struct engine *chunkd_engine(const struct chunkd *d)
+{
+	return d->engine;
+}
+
 const struct replica *chunkd_replica(const struct chunkd *d)
 {
 	return d->replica;
