@@ -135,5 +135,15 @@ compile_commands.json:
 clean:
 	rm -rf build compile_commands.json
 
+prefix ?= /usr
+plugindir ?= $(shell pkg-config --variable=plugindir nbdkit 2>/dev/null)
+.PHONY: install
+install: all
+	install -D -m 755 -t $(DESTDIR)$(prefix)/bin $(filter $(B)/copyhold%,$(PROGRAMS))
+	install -D -m 755 -t $(DESTDIR)$(plugindir) $(B)/nbdkit-copyhold-plugin.so
+	install -D -m 644 -t $(DESTDIR)$(prefix)/share/man/man1 docs/man/*.1
+	install -D -m 644 -t $(DESTDIR)$(prefix)/share/bash-completion/completions scripts/completion/copyhold
+	install -D -m 644 -t $(DESTDIR)$(prefix)/lib/systemd/system scripts/systemd/*.service
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 include $(wildcard tests/*/rules.mk)
