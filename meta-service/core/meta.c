@@ -367,12 +367,16 @@ static void refuse_in_doubt(struct meta *meta, uint64_t connection, const struct
 {
 	struct msg answer = meta_answer(msg, WIRE_NOT_LEADER);
 
-	if (msg->type == MSG_ATTACH)
+	if (msg->type == MSG_ATTACH) {
 		meta_doubt_text(meta, answer.u.volume.text);
-	else if (msg->type == MSG_LEASE)
+	} else if (msg->type == MSG_LEASE) {
 		meta_doubt_text(meta, answer.u.chunks.text);
-	else if (msg->type == MSG_CHANGE)
+	} else if (msg->type == MSG_CHANGE) {
+		/* The owner asks again after this answer: it must know which of its chunks it is for. */
+		answer.u.list.chunk.chunk = msg->u.change.chunk;
+		answer.u.list.chunk.epoch = msg->u.change.epoch;
 		meta_doubt_text(meta, answer.u.list.text);
+	}
 	meta_send(meta, connection, &answer, NULL);
 }
 

@@ -70,6 +70,11 @@ void owner_change_answered(struct step *s, enum wire_status status, const struct
 	if (list->chunk.epoch != o->epoch)
 		return;
 	o->change.asked = false;
+	if (list->chunk.list_number == 0) {
+		/* Not judged (metad doubts its store); an earlier asking may have been carried out. */
+		o->change.retry_ns = s->now_ns + CHANGE_RETRY_NS;
+		return;
+	}
 	if (status == WIRE_OK) {
 		if (o->change.kind == CHANGE_EVICT)
 			o->counters.evictions++;

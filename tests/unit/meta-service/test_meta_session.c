@@ -250,7 +250,12 @@ START_TEST(older_store_changes_nothing)
 	ck_assert_int_eq(answer->status, WIRE_NOT_LEADER);
 	ck_assert(strstr(answer->u.chunks.text, "copyhold meta confirm --force") != NULL);
 	ck_assert_uint_eq(w->update.row_count, 0);
-	ck_assert_int_eq(peer_change(w, &engine, &change)->status, WIRE_NOT_LEADER);
+	answer = peer_change(w, &engine, &change);
+	ck_assert_int_eq(answer->status, WIRE_NOT_LEADER);
+	/* no list, but the owner sees which change was refused and may ask again */
+	ck_assert_uint_eq(answer->u.list.chunk.chunk, change.chunk);
+	ck_assert_uint_eq(answer->u.list.chunk.epoch, change.epoch);
+	ck_assert_uint_eq(answer->u.list.chunk.list_number, 0);
 	ck_assert_int_eq(peer_attach(w, &engine, "v", true)->status, WIRE_NOT_LEADER);
 	ck_assert_int_eq(peer_lease_return(w, &engine, 1, 1, 0)->status, WIRE_NOT_LEADER);
 	ck_assert_int_eq(admin_status_of(w, "volume.delete", "{\"name\":\"v\",\"force\":true}"),

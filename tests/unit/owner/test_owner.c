@@ -652,6 +652,18 @@ START_TEST(a_promotion_refused_does_not_count)
 }
 END_TEST
 
+START_TEST(a_promotion_that_was_not_judged_counts_and_is_asked_again)
+{
+	joined_with(0);
+	EXPECT(&s, "PROMOTE(4) list 4 synced 3");
+	story_changed(&s, WIRE_NOT_LEADER, "", 0);
+	ck_assert(s.o.slots[3].counts);
+	story_wait_ms(&s, 600);
+	EXPECT(&s, "PROMOTE(4) list 4 synced 3");
+	story_end(&s);
+}
+END_TEST
+
 START_TEST(a_promotion_without_an_answer_counts)
 {
 	joined_with(0);
@@ -794,6 +806,7 @@ int main(void)
 		copies_are_bounded,
 		a_joined_replica_that_breaks_is_left_out_at_once,
 		a_promotion_refused_does_not_count,
+		a_promotion_that_was_not_judged_counts_and_is_asked_again,
 		a_promotion_without_an_answer_counts,
 		held_io_goes_on_through_a_join,
 		one_taken_out_and_added_again_starts_from_sync,
