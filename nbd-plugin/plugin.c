@@ -401,4 +401,6 @@ static struct nbdkit_plugin plugin = {
 	.extents = copyhold_extents,
 };
 
+/* The macro below defines it; nbdkit.h does not declare it. */
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)

@@ -532,7 +532,8 @@ struct msg_servers {
 };
 
 /* A request of copyhold(1): a verb ("volume.create") and its arguments as a JSON object. The answer is a JSON document. */
-#define ADMIN_JSON_MAX (1000 * 1024) /* bytes, without the terminating 0; longer answers go in parts */
+#define ADMIN_JSON_MAX                                                                             \
+	(1000 * 1024) /* bytes, without the terminating 0; longer answers go in parts */
 
 struct msg_admin {
 	const char *verb;
