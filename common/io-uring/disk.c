@@ -64,6 +64,12 @@ static struct uring_disk *uring_of(struct io_disk *disk)
 	return container_of(disk, struct uring_disk, disk);
 }
 
+/* A READ of nothing: the user wants to be called from the loop. It takes its turn among the others. */
+static bool is_call_back(const struct io_disk_request *request)
+{
+	return request->op == IO_DISK_READ && request->bytes == 0;
+}
+
 /* ---- submitting ---- */
 
 static void assert_well_formed(const struct io_disk *disk, const struct io_disk_request *request)
@@ -71,7 +77,7 @@ static void assert_well_formed(const struct io_disk *disk, const struct io_disk_
 	uint64_t sum = 0;
 
 	assert(request->done);
-	if (request->op == IO_DISK_SYNC)
+	if (request->op == IO_DISK_SYNC || is_call_back(request))
 		return;
 	assert(request->bytes > 0);
 	assert(request->offset % disk->block_bytes == 0 && request->bytes % disk->block_bytes == 0);
@@ -143,7 +149,9 @@ static void prepare_transfer(struct uring_disk *u, struct io_uring_sqe *sqe,
 	unsigned count = (unsigned)(p->rest ? p->rest_count : request->iov_count);
 	uint64_t offset = request->offset + p->done_bytes;
 
-	if (request->op == IO_DISK_READ && count == 1)
+	if (is_call_back(request))
+		io_uring_prep_nop(sqe);
+	else if (request->op == IO_DISK_READ && count == 1)
 		io_uring_prep_read(sqe, u->fd, iov->iov_base, (unsigned)iov->iov_len, offset);
 	else if (request->op == IO_DISK_READ)
 		io_uring_prep_readv(sqe, u->fd, iov, count, offset);

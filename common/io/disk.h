@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 
 enum io_disk_op {
-	IO_DISK_READ,
+	IO_DISK_READ, /* of 0 bytes: touches nothing, completes from the loop in its turn */
 	IO_DISK_WRITE,
 	IO_DISK_SYNC, /* makes every WRITE that completed before durable */
 	IO_DISK_DISCARD, /* gives the range back (punch hole, BLKDISCARD); its content is undefined afterwards */
