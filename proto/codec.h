@@ -23,12 +23,13 @@ void codec_free(struct codec *codec);
 void codec_send(struct codec *codec, const struct io_transport *transport, struct io_conn *conn,
 		const struct msg *msg);
 
-/* Encodes into frame; frame->body points into the codec and is valid until its next use. */
+/* Encodes into frame; frame->body points into the codec and is valid until the codec encodes again. */
 void codec_encode(struct codec *codec, const struct msg *msg, struct io_frame *frame);
 
 /*
- * Decodes a frame. Pointers in msg point into the frame or the codec and are valid until the next use of either;
- * msg->payload is the frame's slice (no reference taken). -EPROTO: the peer broke the rules; *why says how.
+ * Decodes a frame. Pointers in msg point into the frame or the codec and are valid until the frame goes or the codec decodes
+ * again; encoding leaves them alone, so an answer may be sent while its request is looked at. msg->payload is the frame's
+ * slice (no reference taken). -EPROTO: the peer broke the rules; *why says how.
  */
 int codec_decode(struct codec *codec, const struct io_frame *frame, struct msg *msg,
 		 const char **why);
