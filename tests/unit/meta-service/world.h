@@ -147,7 +147,8 @@ static inline void world_tick(struct world *w, uint64_t ms)
 static inline void world_new_core(struct world *w)
 {
 	w->meta = meta_new(&w->config, w->now_ns);
-	qsort(w->rows, w->row_count, sizeof *w->rows, row_compare);
+	if (w->row_count)
+		qsort(w->rows, w->row_count, sizeof *w->rows, row_compare);
 	for (size_t i = 0; i < w->row_count; i++)
 		ck_assert_int_eq(meta_load_row(w->meta, &w->rows[i]), 0);
 }
