@@ -4,7 +4,8 @@
  *
  * Requests may complete in any order. What a completed WRITE without DURABLE wrote may be lost, whole or in part (at
  * 512 bytes), by a power cut until a later SYNC completes that was submitted after the WRITE had completed.
- * A request that failed may have been done, in part or not at all.
+ * A request that failed may have been done, in part or not at all. A READ of 0 bytes (no iov) touches nothing and completes with
+ * 0 when the loop turns: that is how the store answers what needs no disk without doing so from inside a call.
  */
 #ifndef COPYHOLD_IO_DISK_H
 #define COPYHOLD_IO_DISK_H

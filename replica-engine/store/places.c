@@ -1,0 +1,86 @@
+/*
+ * places.c - who uses the 64 KiB places of the data region.
+ *
+ * A place that nobody refers to any more may not be written at once: a crash could forget the record that freed it, and
+ * recovery looks at the data of records that were not confirmed. So it waits until a batch that is durable itself
+ * confirms the batch with the freeing record (journal.confirmed_operation).
+ */
+#include "replica-engine/store/store_internal.h"
+
+uint64_t places_free(const struct store *store)
+{
+	return store->places.free + store->freed_count;
+}
+
+bool places_allow(const struct store *store, uint32_t taken, uint32_t given_back, bool repair)
+{
+	uint64_t reserve = repair ? store->reserve_units / 2 : store->reserve_units;
+
+	if (taken > store->places.free)
+		return false;
+	return taken <= given_back || places_free(store) + given_back >= taken + reserve;
+}
+
+uint32_t place_take(struct store *store)
+{
+	uint32_t place;
+	bool taken = space_take(&store->places, &place);
+
+	assert(taken); /* places_allow was asked */
+	assert(store->refs[place] == 0);
+	store->refs[place] = 1;
+	return place;
+}
+
+void place_give_back(struct store *store, uint32_t place)
+{
+	assert(store->refs[place] == 1);
+	store->refs[place] = 0;
+	space_give(&store->places, place);
+}
+
+void place_ref(struct store *store, uint32_t place)
+{
+	assert(store->refs[place] < UINT16_MAX);
+	store->refs[place]++;
+}
+
+static void push_freed(struct store *store, uint32_t place)
+{
+	if (store->freed_count > store->freed_mask) {
+		uint64_t size = 2 * (store->freed_mask + 1);
+		struct freed *grown = xcalloc(size, sizeof *grown);
+
+		for (uint64_t i = 0; i < store->freed_count; i++)
+			grown[i] = store->freed[(store->freed_first + i) & store->freed_mask];
+		free(store->freed);
+		store->freed = grown;
+		store->freed_first = 0;
+		store->freed_mask = size - 1;
+	}
+	store->freed[(store->freed_first + store->freed_count++) & store->freed_mask] =
+		(struct freed){place, store->journal.last_operation};
+}
+
+void place_unref(struct store *store, uint32_t place)
+{
+	assert(store->refs[place] > 0);
+	if (--store->refs[place] == 0)
+		push_freed(store, place);
+}
+
+void places_release(struct store *store)
+{
+	while (store->freed_count) {
+		struct freed f = store->freed[store->freed_first & store->freed_mask];
+
+		if (f.operation > store->journal.confirmed_operation)
+			return;
+		store->freed_first = (store->freed_first + 1) & store->freed_mask;
+		store->freed_count--;
+		if (store->refs[f.place])
+			continue; /* pinned by write-back, which frees it again */
+		dirty_clear_place(&store->dirty, f.place);
+		space_give(&store->places, f.place);
+	}
+}
