@@ -205,7 +205,7 @@ static void ended(struct io_conn *conn, int error)
 {
 	if (conn->error)
 		error = conn->error;
-	else if (!error && (conn->in_payload || conn->in_end > conn->in_start))
+	else if (!error && conn->in_end > conn->in_start)
 		error = -ECONNRESET; /* in the middle of a frame */
 	conn_finish(conn, error);
 }
