@@ -1,0 +1,321 @@
+/* cluster.c - see cluster.h. */
+#include "tests/sim/cluster.h"
+#include "tests/sim/users.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define RESTART_NS (200 * NS_PER_MS)
+
+static void node_init(struct cluster *c, struct node *n, struct sim_host *host, unsigned number,
+		      const char *kind, void (*restart)(struct sim_event *event))
+{
+	char name[16];
+
+	snprintf(name, sizeof name, "%s%u", kind, number);
+	n->cluster = c;
+	n->number = number;
+	n->process = sim_process_add(&c->sim, host, name);
+	n->restart.run = restart;
+	net_attach(c->sim.net, n->process);
+}
+
+/* A process ended by itself: something like systemd starts it again, unless a fault keeps it down. */
+static void node_restart_later(struct node *n)
+{
+	if (n->faults == 0)
+		sim_schedule(&n->cluster->sim, &n->restart, NULL,
+			     n->cluster->sim.now_ns + RESTART_NS, "restart");
+}
+
+static struct uuid fresh_uuid(struct sim_process *p)
+{
+	uint64_t high = p->clock.random(&p->clock);
+
+	return uuid_from_random(high, p->clock.random(&p->clock));
+}
+
+void cluster_kill_node(struct node *n, bool power)
+{
+	struct cluster *c = n->cluster;
+
+	sim_process_end(n->process);
+	net_process_ended(c->sim.net, n->process, power);
+	c->sim.totals.crashes++;
+	sim_trace(&c->sim, "%s is %s", n->process->name, power ? "without power" : "killed");
+}
+
+/* ---- metad ---- */
+
+static void metad_restart(struct sim_event *event)
+{
+	struct node *n = container_of(event, struct node, restart);
+
+	cluster_start_metad(n->cluster, n->number);
+}
+
+static uint64_t wall_ms(void *context)
+{
+	const struct sim_process *p = context;
+
+	return UINT64_C(1795326000000) + p->sim->now_ns / NS_PER_MS;
+}
+
+void cluster_start_metad(struct cluster *c, unsigned i)
+{
+	struct sim_metad *m = &c->metads[i];
+	struct sim_process *p = m->node.process;
+	char error[META_STORE_ERROR_BYTES] = "";
+	struct metad_environment environment;
+
+	if (p->running || c->active_metad != i || m->node.faults || !p->host->up)
+		return;
+	sim_process_start(p);
+	environment = (struct metad_environment){
+		.clock = &p->clock,
+		.transport = &p->transport,
+		.store = sim_rows_open(c->rows, p),
+		.listen_address = m->address,
+		.config = meta_config_default(),
+		.wall_ms = wall_ms,
+		.wall_context = p,
+	};
+	environment.config.scan_ms = c->params.scan_ms;
+	environment.config.resync_grace_ms = c->params.grace_ms;
+	environment.config.evict_dead_ms = c->params.evict_dead_ms;
+	environment.config.garbage_delay_ms = c->params.garbage_ms;
+	sim_trace(&c->sim, "%s starts", p->name);
+	c->sim.current = p;
+	m->metad = metad_new(&environment, error);
+	c->sim.current = NULL;
+	if (!m->metad)
+		sim_fail(&c->sim, "metad starts", 0, "%s does not start: %s", p->name, error);
+}
+
+void cluster_kill_metad(struct cluster *c, unsigned i, bool power)
+{
+	struct sim_metad *m = &c->metads[i];
+
+	if (!m->node.process->running)
+		return;
+	cluster_kill_node(&m->node, power);
+	sim_rows_process_ended(c->rows);
+	metad_free(m->metad);
+	m->metad = NULL;
+}
+
+/* ---- engines ---- */
+
+static void engine_restart(struct sim_event *event)
+{
+	struct node *n = container_of(event, struct node, restart);
+
+	cluster_start_engine(n->cluster, n->number);
+}
+
+void cluster_start_engine(struct cluster *c, unsigned i)
+{
+	struct sim_engine *e = &c->engines[i];
+	struct sim_process *p = e->node.process;
+	struct engine_environment environment = {&p->clock, &p->transport};
+	struct engine_options options;
+
+	if (e->stopped)
+		cluster_kill_engine(c, i, false);
+	if (p->running || e->node.faults || !p->host->up)
+		return;
+	sim_process_start(p);
+	options = (struct engine_options){
+		.meta = c->meta_addresses,
+		.host = p->host->name,
+		.pid = 1000 + p->incarnation,
+		.instance = fresh_uuid(p),
+		.io_timeout_ns = c->params.io_timeout_ns,
+	};
+	sim_trace(&c->sim, "%s starts", p->name);
+	c->sim.current = p;
+	e->engine = engine_new(&environment, &options);
+	c->sim.current = NULL;
+	e->stopping = false;
+}
+
+void cluster_kill_engine(struct cluster *c, unsigned i, bool power)
+{
+	struct sim_engine *e = &c->engines[i];
+
+	if (!e->node.process->running)
+		return;
+	cluster_kill_node(&e->node, power);
+	users_killed(c, e);
+	engine_free(e->engine);
+	e->engine = NULL;
+	e->stopping = e->stopped = false;
+}
+
+static void on_stopped(void *context)
+{
+	struct sim_engine *e = context;
+
+	/* The process ends by itself; the engine is freed once this callback has returned. */
+	node_restart_later(&e->node);
+	e->stopped = true;
+}
+
+/* Detaches what can be detached in order, then stops; a user that is still busy is left to a kill. */
+void cluster_stop_engine(struct cluster *c, unsigned i)
+{
+	struct sim_engine *e = &c->engines[i];
+
+	if (!e->engine || e->stopping || e->node.process->paused)
+		return;
+	for (unsigned v = 0; v < SIM_VOLUMES_MAX; v++) {
+		if (e->users[v])
+			return;
+	}
+	e->stopping = true;
+	engine_stop(e->engine, on_stopped, e);
+}
+
+/* ---- chunk servers ---- */
+
+static void server_restart(struct sim_event *event)
+{
+	struct node *n = container_of(event, struct node, restart);
+
+	cluster_start_server(n->cluster, n->number);
+}
+
+/* ---- what metad has recorded ---- */
+
+int cluster_server_of_cid(const struct cluster *c, uint32_t cid)
+{
+	const struct meta_server_row *row = sim_rows_server(c->rows, cid);
+
+	for (unsigned i = 0; row && i < c->params.servers; i++) {
+		if (strcmp(row->address, c->servers[i].address) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+const struct meta_chunk_row *cluster_chunk(const struct cluster *c, unsigned volume, uint64_t index)
+{
+	const struct meta_volume_row *v = sim_rows_volume_named(c->rows, c->volumes[volume].name);
+	const struct meta_chunk_row *row;
+
+	for (size_t i = 0; v && (row = sim_rows_chunk_at(c->rows, i)); i++) {
+		if (row->volume == v->volume && row->index == index)
+			return row;
+	}
+	return NULL;
+}
+
+struct sim_volume *cluster_volume_of(struct cluster *c, const struct meta_chunk_row *chunk)
+{
+	const struct meta_volume_row *row = sim_rows_volume(c->rows, chunk->volume);
+
+	for (unsigned i = 0; row && i < c->params.volumes; i++) {
+		if (strcmp(row->name, c->volumes[i].name) == 0)
+			return &c->volumes[i];
+	}
+	return NULL;
+}
+
+/* ---- the whole ---- */
+
+static void init_servers(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.servers; i++) {
+		struct sim_server *s = &c->servers[i];
+		char host[16];
+
+		snprintf(host, sizeof host, "c%u", i);
+		node_init(c, &s->node,
+			  sim_host_add(&c->sim, host, c->params.rate_ppm[c->sim.host_count]), i,
+			  "c", server_restart);
+		snprintf(s->address, sizeof s->address, "c%u:7000", i);
+		snprintf(s->local_address, sizeof s->local_address, "unix:/c%u/socket", i);
+		s->disk = sim_disk_new(&c->sim, host, i, &c->params.disk[i]);
+	}
+}
+
+static void init_metads(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.metads; i++) {
+		struct sim_metad *m = &c->metads[i];
+		char host[16];
+
+		snprintf(host, sizeof host, "m%u", i);
+		node_init(c, &m->node,
+			  sim_host_add(&c->sim, host, c->params.rate_ppm[c->sim.host_count]), i,
+			  "m", metad_restart);
+		snprintf(m->address, sizeof m->address, "m%u:7000", i);
+		snprintf(c->meta_addresses + strlen(c->meta_addresses),
+			 sizeof c->meta_addresses - strlen(c->meta_addresses), "%s%s", i ? "," : "",
+			 m->address);
+	}
+}
+
+static void init_engines(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.engines; i++) {
+		struct sim_host *host;
+		char name[16];
+
+		snprintf(name, sizeof name, "e%u", i);
+		host = c->params.colocated && i < c->params.servers
+			       ? c->servers[i].node.process->host
+			       : sim_host_add(&c->sim, name, c->params.rate_ppm[c->sim.host_count]);
+		node_init(c, &c->engines[i].node, host, i, "e", engine_restart);
+	}
+}
+
+void cluster_init(struct cluster *c, const struct params *params, bool tracing, FILE *out)
+{
+	struct net_watch watch;
+
+	memset(c, 0, sizeof *c);
+	c->params = *params;
+	sim_init(&c->sim, params->seed);
+	c->sim.tracing = tracing;
+	c->sim.out = out;
+	c->sim.context = c;
+	net_new(&c->sim, &params->net);
+	init_servers(c);
+	init_metads(c);
+	init_engines(c);
+	c->rows = sim_rows_new(&c->sim, params->rows_latency_ns, params->rows_latency_ns);
+	c->observer = observer_new(&c->sim);
+	watch = observer_watch(c->observer);
+	net_set_watch(c->sim.net, &watch);
+	for (unsigned i = 0; i < params->volumes; i++) {
+		struct sim_volume *v = &c->volumes[i];
+
+		v->number = i;
+		v->bytes = params->volume[i].bytes;
+		snprintf(v->name, sizeof v->name, "vol%u", i);
+		v->registers = registers_new(&c->sim, v->name, v->bytes, params->chunk_bytes);
+		v->random = sim_stream(&c->sim, "volume", i);
+		v->next_engine = i % params->engines;
+	}
+	c->admin = admin_new(c);
+}
+
+void cluster_fini(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.engines; i++)
+		cluster_kill_engine(c, i, true);
+	for (unsigned i = 0; i < c->params.metads; i++)
+		cluster_kill_metad(c, i, true);
+	for (unsigned i = 0; i < c->params.servers; i++) {
+		cluster_kill_server(c, i, true);
+		sim_disk_free(c->servers[i].disk);
+	}
+	admin_free(c->admin);
+	for (unsigned i = 0; i < c->params.volumes; i++)
+		registers_free(c->volumes[i].registers);
+	net_free(c->sim.net);
+	observer_free(c->observer);
+	sim_rows_free(c->rows);
+	sim_fini(&c->sim);
+}

@@ -1,0 +1,142 @@
+/*
+ * cluster.h - the processes of one run: metads, chunk servers with their disks, engines; how they are started, killed, and
+ * brought back. The daemons' own drivers run in them, over the simulated seams.
+ */
+#ifndef COPYHOLD_SIM_CLUSTER_H
+#define COPYHOLD_SIM_CLUSTER_H
+
+#include "meta-service/metad/metad.h"
+#include "replica-engine/chunkd/chunkd.h"
+#include "replica-engine/engine/engine.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/net.h"
+#include "tests/sim/observer.h"
+#include "tests/sim/params.h"
+#include "tests/sim/registers.h"
+#include "tests/sim/rows.h"
+
+struct cluster;
+
+/* Something that runs in a process, and when it is to be started or continued again. */
+struct node {
+	struct cluster *cluster;
+	struct sim_process *process;
+	unsigned number;
+	unsigned faults; /* that keep it down: it starts when the last has ended */
+	unsigned pauses;
+	struct sim_event restart; /* a process that ended by itself is started again */
+};
+
+struct sim_metad {
+	struct node node;
+	char address[ADDRESS_BYTES];
+	struct metad *metad; /* NULL: not running */
+};
+
+struct sim_server {
+	struct node node;
+	char address[ADDRESS_BYTES], local_address[ADDRESS_BYTES];
+	struct sim_disk *disk;
+	bool formatted;
+	unsigned disk_number;
+	struct store *store;
+	struct chunkd *chunkd;
+	bool starting; /* being formatted, or opened */
+	bool ended;    /* it has given up: as if it had exited */
+	unsigned failed_starts;
+	char failure[256];
+};
+
+struct user;
+
+struct sim_engine {
+	struct node node;
+	struct engine *engine;
+	struct user *users[SIM_VOLUMES_MAX]; /* attachments, by volume */
+	bool stopping, stopped;              /* in order */
+};
+
+/* A volume of the workload, and what is known of its content. */
+struct sim_volume {
+	unsigned number;
+	char name[NAME_BYTES];
+	bool created;
+	uint64_t bytes;
+	struct registers *registers;
+	struct prng random;
+	uint64_t reattach_at_ns;
+	bool want_other; /* next attach: by force */
+	unsigned next_engine;
+};
+
+struct admin;
+
+/* A fault of the schedule: its beginning and its end. */
+struct fault_event {
+	struct sim_event begin, end;
+	struct cluster *cluster;
+	uint32_t number;
+	bool active;
+};
+
+struct cluster {
+	struct sim sim;
+	struct params params;
+	struct sim_metad metads[SIM_METADS_MAX];
+	unsigned active_metad;
+	struct sim_server servers[SIM_SERVERS_MAX];
+	struct sim_engine engines[SIM_ENGINES_MAX];
+	struct sim_volume volumes[SIM_VOLUMES_MAX];
+	struct sim_rows *rows;
+	struct observer *observer;
+	struct admin *admin;
+	char meta_addresses[512];
+	struct sim_event tick;
+	struct prng attach_random;
+	bool issuing; /* clients begin new operations */
+	bool steady;  /* nobody attaches or detaches by himself any more */
+	uint64_t workload_began_ns;
+	uint64_t last_done_ns;
+	struct fault_event fault_events[SIM_FAULTS_MAX];
+	size_t bytes_under_way_max, memory_max;
+	uint64_t acknowledged, failed_operations;
+	uint64_t eio;
+};
+
+/* Builds hosts, network, disks; starts nothing. */
+void cluster_init(struct cluster *c, const struct params *params, bool tracing, FILE *out);
+void cluster_fini(struct cluster *c);
+
+void cluster_start_metad(struct cluster *c, unsigned i);
+void cluster_start_server(struct cluster *c, unsigned i);
+void cluster_start_engine(struct cluster *c, unsigned i);
+/* As by kill -9; with power: its disk and connections feel it. Nothing if it is not running. */
+void cluster_kill_metad(struct cluster *c, unsigned i, bool power);
+void cluster_kill_server(struct cluster *c, unsigned i, bool power);
+void cluster_kill_engine(struct cluster *c, unsigned i, bool power);
+/* Process and connections; what ran in it is the caller's. */
+void cluster_kill_node(struct node *n, bool power);
+/* The engine for repairs in a chunk server; NULL: not running. */
+const struct engine *cluster_server_engine(const struct sim_server *server);
+/* SIGTERM. Nothing while it has attachments. */
+void cluster_stop_engine(struct cluster *c, unsigned i);
+/* A new, empty disk; the server must not be running. */
+void cluster_replace_disk(struct cluster *c, unsigned i);
+
+/* The server with this disk's cid in metad's rows, or -1. */
+int cluster_server_of_cid(const struct cluster *c, uint32_t cid);
+/* The chunk's row by volume number and index, NULL if it does not exist. */
+const struct meta_chunk_row *cluster_chunk(const struct cluster *c, unsigned volume,
+					   uint64_t index);
+struct sim_volume *cluster_volume_of(struct cluster *c, const struct meta_chunk_row *chunk);
+
+/* Asks metad; done with the status and the JSON text. Repeats until it is answered. */
+void admin_request(struct cluster *c, const char *verb, const char *json,
+		   void (*done)(struct cluster *c, enum wire_status status, const char *json,
+				void *context),
+		   void *context);
+bool admin_busy(const struct cluster *c);
+struct admin *admin_new(struct cluster *c);
+void admin_free(struct admin *a);
+
+#endif

@@ -1,0 +1,128 @@
+/*
+ * cluster_server.c - a chunk server of the simulation: format, open, serve; killed at any of these steps.
+ */
+#include "tests/sim/cluster.h"
+
+#include <errno.h>
+
+static void server_failed(struct sim_server *s, const char *what, int status, const char *why)
+{
+	struct cluster *c = s->node.cluster;
+
+	s->failed_starts++;
+	snprintf(s->failure, sizeof s->failure, "%s: %d %s", what, status, why ? why : "");
+	sim_trace(&c->sim, "%s", s->failure);
+	/* The daemon would end here; something starts it again after a while. */
+	s->ended = true;
+	sim_schedule(&c->sim, &s->node.restart, NULL, c->sim.now_ns + NS_PER_S, "restart");
+}
+
+static void on_opened(void *context, int status, const char *why, struct store *store)
+{
+	struct sim_server *s = context;
+	struct cluster *c = s->node.cluster;
+	struct sim_process *p = s->node.process;
+	struct chunkd_environment environment = {&p->clock, &p->transport, store, NULL};
+	struct chunkd_options options = {
+		.listen = s->address,
+		.advertise = s->address,
+		.local = s->local_address,
+		.meta = c->meta_addresses,
+		.host = p->host->name,
+		.pid = 100 + p->incarnation,
+	};
+	char error[TEXT_BYTES] = "";
+	uint64_t high = p->clock.random(&p->clock);
+
+	s->starting = false;
+	s->store = store;
+	if (status) {
+		server_failed(s, "the disk can't be opened", status, why);
+		return;
+	}
+	options.instance = uuid_from_random(high, p->clock.random(&p->clock));
+	s->chunkd = chunkd_new(&environment, &options, error);
+	if (!s->chunkd)
+		sim_fail(&c->sim, "chunk servers start", 0, "%s does not start: %s", p->name,
+			 error);
+}
+
+static void server_open(struct sim_server *s)
+{
+	static const struct store_options options;
+
+	store_open(sim_disk_open(s->disk, s->node.process), &options, on_opened, s);
+}
+
+static void on_formatted(void *context, int status, const char *why)
+{
+	struct sim_server *s = context;
+
+	if (status) {
+		s->starting = false;
+		server_failed(s, "the disk can't be formatted", status, why);
+		return;
+	}
+	s->formatted = true;
+	server_open(s);
+}
+
+void cluster_start_server(struct cluster *c, unsigned i)
+{
+	struct sim_server *s = &c->servers[i];
+	struct sim_process *p = s->node.process;
+	struct store_format_options options = {.disk = {{0}}};
+	struct prng random = sim_stream(&c->sim, "format", (uint64_t)i << 32 | s->disk_number);
+	uint64_t high = prng_next(&random);
+
+	if (s->ended)
+		cluster_kill_server(c, i, false);
+	if (p->running || s->node.faults || !p->host->up)
+		return;
+	sim_process_start(p);
+	sim_trace(&c->sim, "%s starts", p->name);
+	s->starting = true;
+	c->sim.current = p;
+	if (s->formatted) {
+		server_open(s);
+	} else {
+		options.disk = uuid_from_random(high, prng_next(&random));
+		store_format(sim_disk_open(s->disk, p), &options, on_formatted, s);
+	}
+	c->sim.current = NULL;
+}
+
+void cluster_kill_server(struct cluster *c, unsigned i, bool power)
+{
+	struct sim_server *s = &c->servers[i];
+
+	if (!s->node.process->running)
+		return;
+	cluster_kill_node(&s->node, power);
+	sim_disk_process_ended(s->disk, power);
+	if (s->store)
+		store_free(s->store);
+	s->store = NULL;
+	if (s->chunkd)
+		chunkd_free(s->chunkd);
+	s->chunkd = NULL;
+	s->starting = false;
+	s->ended = false;
+}
+
+void cluster_replace_disk(struct cluster *c, unsigned i)
+{
+	struct sim_server *s = &c->servers[i];
+
+	assert(!s->node.process->running);
+	sim_disk_wipe(s->disk);
+	s->formatted = false;
+	s->disk_number++;
+	observer_disk_replaced(c->observer, s->node.process);
+	sim_trace(&c->sim, "%s has a new disk", s->node.process->name);
+}
+
+const struct engine *cluster_server_engine(const struct sim_server *server)
+{
+	return server->chunkd ? chunkd_engine(server->chunkd) : NULL;
+}

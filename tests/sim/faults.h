@@ -1,0 +1,26 @@
+/*
+ * faults.h - carries out the schedule of faults of a run, and ends all of them. The fault model is in docs/TESTING.md.
+ */
+#ifndef COPYHOLD_SIM_FAULTS_H
+#define COPYHOLD_SIM_FAULTS_H
+
+#include "tests/sim/cluster.h"
+
+/* Schedules params.faults, relative to now. */
+void faults_schedule(struct cluster *c);
+/* One fault at once; its end is scheduled. For scenarios too. */
+void fault_begin(struct cluster *c, uint32_t number);
+/* Ends all, cancels those to come: everything runs, every link is whole, disks and clocks behave. */
+void faults_end_all(struct cluster *c);
+
+/* The same, piecewise, for scenarios. */
+void node_hold_down(struct node *n); /* the caller kills it */
+void node_let_up(struct node *n);
+void host_power_off(struct cluster *c, unsigned host);
+void host_power_on(struct cluster *c, unsigned host);
+void node_pause(struct node *n);
+void node_continue(struct node *n);
+void power_off_all(struct cluster *c);
+void power_on_all(struct cluster *c);
+
+#endif

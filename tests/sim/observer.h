@@ -1,0 +1,27 @@
+/*
+ * observer.h - checks on the frames that pass by, between any two processes:
+ *
+ *   fence        after a replica has answered SYNC for an epoch it applies nothing of an older one, and answers no READ of
+ *                an older one that came later
+ *   generations  a generation of an epoch has one content, whoever sends it and however often; a replica
+ *                answers OK only to what it was sent, and without a gap
+ *   epochs       no epoch is granted twice in a cluster
+ */
+#ifndef COPYHOLD_SIM_OBSERVER_H
+#define COPYHOLD_SIM_OBSERVER_H
+
+#include "tests/sim/net.h"
+
+struct observer;
+
+struct observer *observer_new(struct sim *sim);
+void observer_free(struct observer *o);
+struct net_watch observer_watch(struct observer *o);
+/* The process has another disk from now on: it has answered nothing yet. */
+void observer_disk_replaced(struct observer *o, const struct sim_process *process);
+/* The last frames about a chunk, for the history of a failure. */
+void observer_print_history(const struct observer *o, uint64_t chunk, FILE *out);
+/* A line for a frame: "WRITE chunk=.. epoch=.. generation=..". */
+void observer_describe(struct observer *o, const struct io_frame *frame, char *text, size_t bytes);
+
+#endif

@@ -1,0 +1,375 @@
+/* params.c - see params.h. */
+#include "tests/sim/params.h"
+
+#include <inttypes.h>
+
+static const char *const names[FAULT_KINDS] = {
+	[FAULT_CRASH_SERVER] = "crash-server",
+	[FAULT_POWER_SERVER] = "power-server",
+	[FAULT_PAUSE_SERVER] = "pause-server",
+	[FAULT_CRASH_ENGINE] = "crash-engine",
+	[FAULT_PAUSE_ENGINE] = "pause-engine",
+	[FAULT_RESTART_ENGINE] = "restart-engine",
+	[FAULT_CRASH_META] = "crash-meta",
+	[FAULT_PAUSE_META] = "pause-meta",
+	[FAULT_FAILOVER_META] = "failover-meta",
+	[FAULT_POWER_ALL] = "power-all",
+	[FAULT_CUT] = "cut",
+	[FAULT_ISOLATE] = "isolate",
+	[FAULT_BREAK] = "break",
+	[FAULT_SLOW_HOST] = "slow-host",
+	[FAULT_SLOW_DISK] = "slow-disk",
+	[FAULT_DISK_WRITES_FAIL] = "disk-writes-fail",
+	[FAULT_DISK_READS_FAIL] = "disk-reads-fail",
+	[FAULT_DISK_ROT] = "disk-rot",
+	[FAULT_DISK_LOSES_WRITES] = "disk-loses-writes",
+	[FAULT_DISK_MISDIRECTS] = "disk-misdirects",
+	[FAULT_DISK_REPLACED] = "disk-replaced",
+	[FAULT_CLOCK_RATE] = "clock-rate",
+	[FAULT_ROWS_FAIL] = "rows-fail",
+	[FAULT_ROWS_SLOW] = "rows-slow",
+	[FAULT_TAKEOVER] = "takeover",
+	[FAULT_DETACH] = "detach",
+};
+
+const char *fault_name(enum fault_kind kind)
+{
+	return names[kind];
+}
+
+struct fault *params_add_fault(struct params *p, enum fault_kind kind, uint64_t at_ns,
+			       uint64_t lasts_ns, uint32_t target, uint32_t other, uint32_t how)
+{
+	struct fault *f = &p->faults[p->fault_count];
+
+	assert(p->fault_count < SIM_FAULTS_MAX);
+	p->fault_count++;
+	*f = (struct fault){.kind = kind,
+			    .at_ns = at_ns,
+			    .lasts_ns = lasts_ns,
+			    .target = target,
+			    .other = other,
+			    .how = how};
+	return f;
+}
+
+void params_calm(struct params *p, uint64_t seed)
+{
+	memset(p, 0, sizeof *p);
+	p->seed = seed;
+	p->servers = 3;
+	p->metads = 1;
+	p->engines = 2;
+	p->volumes = 1;
+	p->clients = 2;
+	p->chunk_bytes = CHUNK_BYTES_MIN;
+	for (unsigned i = 0; i < SIM_VOLUMES_MAX; i++) {
+		p->volume[i].bytes = 8 * MIB;
+		p->volume[i].replicas = 3;
+		p->volume[i].min_replicas = 2;
+	}
+	p->net = (struct net_character){.latency_ns = 50000,
+					.jitter_ns = 50000,
+					.bytes_per_s = 1000 * MIB,
+					.window_bytes = 4 * MIB};
+	for (unsigned i = 0; i < SIM_SERVERS_MAX; i++)
+		p->disk[i] = (struct sim_disk_options){.size_bytes = 128 * MIB,
+						       .block_bytes = 4096,
+						       .latency_ns = 100000,
+						       .jitter_ns = 100000};
+	p->rows_latency_ns = NS_PER_MS;
+	p->scan_ms = 2000;
+	p->grace_ms = 8000;
+	p->evict_dead_ms = 20000;
+	p->garbage_ms = 30000;
+	p->workload_ns = 20 * NS_PER_S;
+	p->operations = 300;
+	p->think_ns = 20 * NS_PER_MS;
+	p->depth = 2;
+	p->hot_percent = 60;
+	p->hot_bytes = 256 * KIB;
+	p->read_percent = 40;
+	p->zero_percent = 12;
+	p->io_bytes_max = 256 * KIB;
+}
+
+/* ---- drawing ---- */
+
+static uint64_t between(struct prng *r, uint64_t low, uint64_t high)
+{
+	return low + prng_below(r, high - low + 1);
+}
+
+/* Small values as likely as large ones: uniform in the logarithm. */
+static uint64_t spread(struct prng *r, uint64_t low, uint64_t high)
+{
+	unsigned shifts = 0;
+	uint64_t top;
+
+	while (low << (shifts + 1) <= high)
+		shifts++;
+	top = low << prng_below(r, shifts + 1);
+	return MIN(high, top + prng_below(r, top));
+}
+
+static void draw_shape(struct params *p, struct prng *r)
+{
+	p->servers = (uint32_t)between(r, 3, SIM_SERVERS_MAX);
+	p->metads = (uint32_t)between(r, 1, SIM_METADS_MAX);
+	p->engines = (uint32_t)between(r, 1, SIM_ENGINES_MAX);
+	p->volumes = (uint32_t)between(r, 1, prng_chance(r, 1, 3) ? SIM_VOLUMES_MAX : 2);
+	p->clients = (uint32_t)between(r, 1, SIM_CLIENTS_MAX);
+	p->colocated = prng_chance(r, 1, 3);
+	for (unsigned i = 0; i < p->volumes; i++) {
+		p->volume[i].bytes = between(r, 256, 4096) * 4 * KIB;
+		p->volume[i].replicas = (uint32_t)between(r, 2, 3);
+		p->volume[i].min_replicas = p->volume[i].replicas - 1;
+		if (prng_chance(r, 1, 6))
+			p->volume[i].min_replicas = 1;
+	}
+}
+
+static void draw_behaviour(struct params *p, struct prng *r)
+{
+	p->net.latency_ns = spread(r, 5000, 20 * NS_PER_MS);
+	p->net.jitter_ns = spread(r, 5000, 10 * NS_PER_MS);
+	p->net.bytes_per_s = spread(r, 20 * MIB, 2000 * MIB);
+	p->net.window_bytes = (uint32_t)spread(r, 128 * KIB, 8 * MIB);
+	if (prng_chance(r, 1, 2)) {
+		p->net.spike_one_in = (uint32_t)spread(r, 20, 2000);
+		p->net.spike_ns = spread(r, 10 * NS_PER_MS, 2 * NS_PER_S);
+	}
+	for (unsigned i = 0; i < p->servers; i++) {
+		struct sim_disk_options *d = &p->disk[i];
+
+		d->size_bytes = between(r, 20, 64) * 4 * MIB;
+		d->block_bytes = prng_chance(r, 1, 2) ? 512 : 4096;
+		d->power_loss_protected = prng_chance(r, 1, 8);
+		d->latency_ns = spread(r, 20000, 10 * NS_PER_MS);
+		d->jitter_ns = spread(r, 20000, 10 * NS_PER_MS);
+		if (prng_chance(r, 1, 2)) {
+			d->spike_one_in = (uint32_t)spread(r, 20, 2000);
+			d->spike_ns = spread(r, 10 * NS_PER_MS, NS_PER_S);
+		}
+	}
+	p->rows_latency_ns = spread(r, 100000, 50 * NS_PER_MS);
+	for (unsigned i = 0; i < SIM_HOSTS_MAX; i++)
+		p->rate_ppm[i] = (int32_t)between(r, 0, 199999) - 100000;
+	if (prng_chance(r, 1, 8))
+		p->io_timeout_ns = between(r, 5, 30) * NS_PER_S;
+}
+
+static void draw_workload(struct params *p, struct prng *r)
+{
+	p->workload_ns = between(r, 10, 60) * NS_PER_S;
+	p->operations = (uint32_t)spread(r, 50, 800);
+	p->think_ns = spread(r, 100000, 100 * NS_PER_MS);
+	p->depth = (uint32_t)between(r, 1, 4);
+	p->hot_percent = (uint32_t)between(r, 0, 95);
+	p->hot_bytes = ROUND_DOWN(spread(r, 4 * KIB, 512 * KIB), 4 * KIB);
+	p->read_percent = (uint32_t)between(r, 10, 70);
+	p->zero_percent = (uint32_t)between(r, 0, 25);
+	p->io_bytes_max = (uint32_t)ROUND_DOWN(spread(r, 4 * KIB, 256 * KIB), 512);
+	if (prng_chance(r, 1, 2)) {
+		p->repeat_percent = (uint32_t)between(r, 1, 20);
+		p->repeat_after_ns = spread(r, 10 * NS_PER_MS, 5 * NS_PER_S);
+	}
+}
+
+/* How likely each kind is, relative to the others, in a seed that has it at all. */
+static const uint32_t weights[FAULT_KINDS] = {
+	[FAULT_CRASH_SERVER] = 10,
+	[FAULT_POWER_SERVER] = 8,
+	[FAULT_PAUSE_SERVER] = 8,
+	[FAULT_CRASH_ENGINE] = 6,
+	[FAULT_PAUSE_ENGINE] = 8,
+	[FAULT_RESTART_ENGINE] = 2,
+	[FAULT_CRASH_META] = 4,
+	[FAULT_PAUSE_META] = 3,
+	[FAULT_FAILOVER_META] = 3,
+	[FAULT_POWER_ALL] = 2,
+	[FAULT_CUT] = 12,
+	[FAULT_ISOLATE] = 6,
+	[FAULT_BREAK] = 14,
+	[FAULT_SLOW_HOST] = 4,
+	[FAULT_SLOW_DISK] = 4,
+	[FAULT_DISK_WRITES_FAIL] = 2,
+	[FAULT_DISK_READS_FAIL] = 3,
+	[FAULT_DISK_ROT] = 4,
+	[FAULT_DISK_LOSES_WRITES] = 2,
+	[FAULT_DISK_MISDIRECTS] = 2,
+	[FAULT_DISK_REPLACED] = 1,
+	[FAULT_CLOCK_RATE] = 3,
+	[FAULT_ROWS_FAIL] = 3,
+	[FAULT_ROWS_SLOW] = 2,
+	[FAULT_TAKEOVER] = 10,
+	[FAULT_DETACH] = 4,
+};
+
+static bool lies(enum fault_kind kind)
+{
+	return kind == FAULT_DISK_READS_FAIL || kind == FAULT_DISK_ROT ||
+	       kind == FAULT_DISK_LOSES_WRITES || kind == FAULT_DISK_MISDIRECTS ||
+	       kind == FAULT_DISK_REPLACED;
+}
+
+/* Each seed has its own mix: some kinds are left out altogether. A disk may lie only where two copies are always kept. */
+static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_KINDS])
+{
+	uint32_t sum = 0;
+	bool may_lie = prng_chance(r, 1, 3);
+
+	for (unsigned v = 0; v < p->volumes; v++)
+		may_lie &= p->volume[v].min_replicas >= 2;
+	for (unsigned k = 0; k < FAULT_KINDS; k++) {
+		mix[k] = prng_chance(r, 1, 2) ? weights[k] * (uint32_t)between(r, 1, 4) : 0;
+		if (lies(k) && !may_lie)
+			mix[k] = 0;
+		if (k == FAULT_FAILOVER_META && p->metads < 2)
+			mix[k] = 0;
+		sum += mix[k];
+	}
+	return sum;
+}
+
+static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
+{
+	uint64_t at = prng_below(r, p->workload_ns);
+	uint64_t lasts = spread(r, 10 * NS_PER_MS, 16 * NS_PER_S);
+	uint32_t hosts = p->servers + p->metads + (p->colocated ? 0 : p->engines);
+	uint32_t target = (uint32_t)prng_below(r, 1u << 16),
+		 other = (uint32_t)prng_below(r, 1u << 16);
+	uint32_t how = (uint32_t)prng_below(r, 1u << 16);
+
+	switch (kind) {
+	case FAULT_CRASH_SERVER:
+	case FAULT_POWER_SERVER:
+	case FAULT_PAUSE_SERVER:
+	case FAULT_SLOW_DISK:
+	case FAULT_DISK_WRITES_FAIL:
+		target %= p->servers;
+		break;
+	case FAULT_DISK_READS_FAIL:
+	case FAULT_DISK_ROT:
+	case FAULT_DISK_LOSES_WRITES:
+	case FAULT_DISK_MISDIRECTS:
+	case FAULT_DISK_REPLACED:
+		target = p->victim;
+		how = 1 + how % 8;
+		break;
+	case FAULT_CRASH_ENGINE:
+	case FAULT_PAUSE_ENGINE:
+	case FAULT_RESTART_ENGINE:
+		target %= p->engines;
+		break;
+	case FAULT_CUT:
+	case FAULT_BREAK:
+		target %= hosts;
+		other = (target + 1 + other % (hosts - 1)) % hosts;
+		break;
+	case FAULT_ISOLATE:
+	case FAULT_SLOW_HOST:
+	case FAULT_CLOCK_RATE:
+		target %= hosts;
+		break;
+	case FAULT_TAKEOVER:
+		target %= p->volumes;
+		other %= p->engines;
+		break;
+	case FAULT_DETACH:
+		target %= p->volumes;
+		break;
+	default:
+		break;
+	}
+	params_add_fault(p, kind, at, lasts, target, other, how);
+}
+
+void params_draw(struct params *p, uint64_t seed)
+{
+	struct sim sim = {.seed = seed};
+	struct prng shape = sim_stream(&sim, "shape", 0),
+		    behaviour = sim_stream(&sim, "behaviour", 0);
+	struct prng workload = sim_stream(&sim, "workload", 0),
+		    mix_stream = sim_stream(&sim, "mix", 0);
+	uint32_t mix[FAULT_KINDS], sum, count;
+
+	params_calm(p, seed);
+	draw_shape(p, &shape);
+	draw_behaviour(p, &behaviour);
+	draw_workload(p, &workload);
+	p->victim = (uint32_t)prng_below(&mix_stream, p->servers);
+	sum = draw_mix(p, &mix_stream, mix);
+	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)spread(&mix_stream, 1, 60);
+	for (uint32_t i = 0; sum && i < count; i++) {
+		struct prng one = sim_stream(&sim, "fault", i);
+		uint64_t pick = prng_below(&one, sum);
+		unsigned kind = 0;
+
+		while (pick >= mix[kind])
+			pick -= mix[kind++];
+		draw_fault(p, &one, kind);
+	}
+}
+
+/* ---- printing ---- */
+
+static double seconds(uint64_t ns)
+{
+	return (double)ns / 1e9;
+}
+
+void fault_print(const struct params *p, uint32_t i, FILE *out)
+{
+	const struct fault *f = &p->faults[i];
+
+	fprintf(out, "fault %u at %.3f s: %s target %u other %u how %u for %.3f s%s\n", i,
+		seconds(f->at_ns), names[f->kind], f->target, f->other, f->how,
+		seconds(f->lasts_ns), f->dropped ? " (left out)" : "");
+}
+
+void params_print(const struct params *p, FILE *out)
+{
+	fprintf(out, "seed %" PRIu64 "\n", p->seed);
+	fprintf(out,
+		"cluster: %u chunk servers, %u metads, %u engines%s, %u volumes, %u clients each, "
+		"chunks of %" PRIu64 " MiB\n",
+		p->servers, p->metads, p->engines,
+		p->colocated ? " on the chunk servers' hosts" : "", p->volumes, p->clients,
+		p->chunk_bytes / MIB);
+	for (unsigned i = 0; i < p->volumes; i++)
+		fprintf(out, "volume %u: %" PRIu64 " KiB, %u replicas, at least %u\n", i,
+			p->volume[i].bytes / KIB, p->volume[i].replicas, p->volume[i].min_replicas);
+	fprintf(out,
+		"network: %.3f ms + up to %.3f ms, one frame in %u up to %.0f ms more, %" PRIu64
+		" MiB/s, window %u KiB\n",
+		seconds(p->net.latency_ns) * 1e3, seconds(p->net.jitter_ns) * 1e3,
+		p->net.spike_one_in, seconds(p->net.spike_ns) * 1e3, p->net.bytes_per_s / MIB,
+		p->net.window_bytes / 1024);
+	for (unsigned i = 0; i < p->servers; i++)
+		fprintf(out,
+			"disk %u: %" PRIu64 " MiB, blocks of %u, %.3f ms + up to %.3f ms, one in "
+			"%u up to %.0f ms more%s\n",
+			i, p->disk[i].size_bytes / MIB, p->disk[i].block_bytes,
+			seconds(p->disk[i].latency_ns) * 1e3, seconds(p->disk[i].jitter_ns) * 1e3,
+			p->disk[i].spike_one_in, seconds(p->disk[i].spike_ns) * 1e3,
+			p->disk[i].power_loss_protected ? ", protected from power loss" : "");
+	fprintf(out, "clocks (ppm):");
+	for (unsigned i = 0; i < p->servers + p->metads + p->engines; i++)
+		fprintf(out, " %d", p->rate_ppm[i]);
+	fprintf(out,
+		"\nmetad: commit %.1f ms, scan %" PRIu64 " ms, grace %" PRIu64
+		" ms; io timeout %.0f s\n",
+		seconds(p->rows_latency_ns) * 1e3, p->scan_ms, p->grace_ms,
+		seconds(p->io_timeout_ns));
+	fprintf(out,
+		"workload: %.0f s, up to %u operations a client, depth %u, think %.1f ms, reads %u "
+		"%%, zeros %u %%, hot %u %% in %" PRIu64
+		" KiB, up to %u KiB, repeats %u %% after %.2f s\n",
+		seconds(p->workload_ns), p->operations, p->depth, seconds(p->think_ns) * 1e3,
+		p->read_percent, p->zero_percent, p->hot_percent, p->hot_bytes / KIB,
+		p->io_bytes_max / 1024, p->repeat_percent, seconds(p->repeat_after_ns));
+	for (uint32_t i = 0; i < p->fault_count; i++)
+		fault_print(p, i, out);
+	fflush(out);
+}

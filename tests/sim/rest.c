@@ -1,0 +1,336 @@
+/* rest.c - see rest.h. */
+#include "tests/sim/rest.h"
+#include "common/base/crc.h"
+#include "replica-engine/store/store.h"
+
+#include <stdlib.h>
+
+#define READ_BYTES (256u * 1024)
+
+/* One disk, opened for inspection in a world of its own. */
+struct inspected {
+	struct sim world;
+	struct sim_disk *disk;
+	struct store *store;
+	int status;
+	char why[256];
+	bool done;
+	struct store_op op;
+};
+
+struct replica_copy {
+	const char *name;
+	bool lies; /* its disk may have lost writes */
+	struct inspected *on;
+	struct version *versions;
+	uint8_t *data; /* the whole chunk */
+	uint8_t *bad;  /* a byte a block */
+	uint32_t units;
+};
+
+static void on_opened(void *context, int status, const char *why, struct store *store)
+{
+	struct inspected *in = context;
+
+	in->status = status;
+	in->store = store;
+	snprintf(in->why, sizeof in->why, "%s", why ? why : "");
+	in->done = true;
+}
+
+static void wait_until_done(struct inspected *in)
+{
+	while (!in->done && sim_step(&in->world, UINT64_MAX))
+		;
+	assert(in->done);
+}
+
+static void inspected_open(struct inspected *in, struct sim_disk *disk)
+{
+	static const struct store_options options;
+
+	sim_init(&in->world, 1);
+	in->disk = sim_disk_copy(disk, &in->world);
+	store_open(sim_disk_open(in->disk, NULL), &options, on_opened, in);
+	wait_until_done(in);
+}
+
+static void inspected_close(struct inspected *in)
+{
+	if (!in->disk)
+		return;
+	/* What the store still does by itself is let go: its disk is a copy. */
+	for (int i = 0; i < 1000000 && sim_disk_requests_under_way(in->disk); i++)
+		sim_step(&in->world, UINT64_MAX);
+	if (in->store)
+		store_free(in->store);
+	sim_disk_free(in->disk);
+	sim_fini(&in->world);
+}
+
+static void op_done(struct store_op *op)
+{
+	struct inspected *in = op->context;
+
+	in->done = true;
+}
+
+static void submit(struct inspected *in)
+{
+	in->done = false;
+	in->op.done = op_done;
+	in->op.context = in;
+	store_submit(in->store, &in->op);
+	wait_until_done(in);
+}
+
+/* ---- one replica ---- */
+
+static bool versions_load(struct cluster *c, struct replica_copy *r, uint64_t chunk)
+{
+	struct store_op *op = &r->on->op;
+	bool valid;
+
+	memset(op, 0, sizeof *op);
+	op->kind = STORE_VERSIONS;
+	op->chunk = chunk;
+	submit(r->on);
+	if (op->status != STORE_OK) {
+		sim_fail(&c->sim, "replicas at rest", chunk,
+			 "%s: the versions of chunk %llu cannot be read: status %d", r->name,
+			 (unsigned long long)chunk, (int)op->status);
+		return false;
+	}
+	r->units = op->unit_count;
+	r->versions = xmalloc(r->units * sizeof *r->versions);
+	memcpy(r->versions, op->versions, r->units * sizeof *r->versions);
+	valid = op->invalid_count == 0;
+	store_op_clear(op);
+	if (!valid)
+		sim_fail(&c->sim, "ACTIVE replicas are complete", chunk,
+			 "%s: chunk %llu has invalid units", r->name, (unsigned long long)chunk);
+	return valid;
+}
+
+static void take_blocks(struct replica_copy *r, const struct store_op *op, uint32_t offset)
+{
+	for (uint32_t b = 0; b < op->bytes / BLOCK_BYTES; b++) {
+		uint32_t block = offset / BLOCK_BYTES + b;
+		bool zero = op->all_zero || (op->zero_blocks[b / 8] >> b % 8 & 1);
+
+		if (op->any_bad && (op->bad_blocks[b / 8] >> b % 8 & 1))
+			r->bad[block] = 1;
+		else if (!zero)
+			memcpy(r->data + offset + (size_t)b * BLOCK_BYTES,
+			       slice_data(op->data) + (size_t)b * BLOCK_BYTES, BLOCK_BYTES);
+	}
+}
+
+static bool data_load(struct cluster *c, struct replica_copy *r, const struct meta_chunk_row *row)
+{
+	uint64_t bytes = (uint64_t)r->units * UNIT_BYTES;
+
+	r->data = xcalloc(1, bytes);
+	r->bad = xcalloc(1, bytes / BLOCK_BYTES);
+	for (uint32_t offset = 0; offset < bytes; offset += READ_BYTES) {
+		struct store_op *op = &r->on->op;
+
+		memset(op, 0, sizeof *op);
+		op->kind = STORE_READ;
+		op->chunk = row->chunk;
+		op->offset = offset;
+		op->bytes = (uint32_t)MIN((uint64_t)READ_BYTES, bytes - offset);
+		submit(r->on);
+		if (op->status == STORE_OK || op->status == STORE_BAD_BLOCK) {
+			take_blocks(r, op, offset);
+		} else if (!r->lies) {
+			sim_fail(&c->sim, "replicas at rest", row->chunk,
+				 "%s: chunk %llu cannot be read at %u: status %d", r->name,
+				 (unsigned long long)row->chunk, offset, (int)op->status);
+			return false;
+		} else {
+			memset(r->bad + offset / BLOCK_BYTES, 1, op->bytes / BLOCK_BYTES);
+		}
+		store_op_clear(op);
+	}
+	return true;
+}
+
+static bool data_check(struct cluster *c, struct replica_copy *r, const struct meta_chunk_row *row)
+{
+	struct sim_volume *v = cluster_volume_of(c, row);
+	uint64_t base = row->index * c->params.chunk_bytes, bytes = (uint64_t)r->units * UNIT_BYTES;
+
+	for (uint64_t at = 0; at < bytes && base + at < v->bytes; at += BLOCK_BYTES) {
+		if (r->bad[at / BLOCK_BYTES]) {
+			if (r->lies)
+				continue;
+			sim_fail(&c->sim, "replicas at rest", row->chunk,
+				 "%s: block %llu of chunk %llu is bad", r->name,
+				 (unsigned long long)(at / BLOCK_BYTES),
+				 (unsigned long long)row->chunk);
+			return false;
+		}
+		if (!registers_check_copy(v->registers, "acknowledged means durable", r->name,
+					  row->chunk, base + at,
+					  MIN((uint64_t)BLOCK_BYTES, v->bytes - base - at),
+					  r->data + at))
+			return false;
+	}
+	return true;
+}
+
+static void copy_free(struct replica_copy *r)
+{
+	free(r->versions);
+	free(r->data);
+	free(r->bad);
+}
+
+/* ---- replicas of a chunk with each other ---- */
+
+static bool equal(struct cluster *c, const struct replica_copy *a, const struct replica_copy *b,
+		  uint64_t chunk)
+{
+	for (uint32_t u = 0; u < a->units; u++) {
+		if (!version_equal(a->versions[u], b->versions[u])) {
+			sim_fail(&c->sim, "equal at rest", chunk,
+				 "unit %u of chunk %llu has version %llu.%llu on %s and %llu.%llu "
+				 "on %s",
+				 u, (unsigned long long)chunk,
+				 (unsigned long long)a->versions[u].epoch,
+				 (unsigned long long)a->versions[u].generation, a->name,
+				 (unsigned long long)b->versions[u].epoch,
+				 (unsigned long long)b->versions[u].generation, b->name);
+			return false;
+		}
+	}
+	for (uint32_t block = 0; block < a->units * UNIT_BLOCKS; block++) {
+		size_t at = (size_t)block * BLOCK_BYTES;
+
+		if (a->bad[block] || b->bad[block] ||
+		    memcmp(a->data + at, b->data + at, BLOCK_BYTES) == 0)
+			continue;
+		sim_fail(&c->sim, "equal at rest", chunk,
+			 "block %u of chunk %llu differs between %s and %s", block,
+			 (unsigned long long)chunk, a->name, b->name);
+		return false;
+	}
+	return true;
+}
+
+static bool list_exact(struct cluster *c, const struct meta_chunk_row *row)
+{
+	const struct meta_volume_row *volume = sim_rows_volume(c->rows, row->volume);
+	uint32_t active = 0;
+
+	for (uint32_t i = 0; i < row->replica_count; i++)
+		active += row->replicas[i].state == REPLICA_ACTIVE;
+	if (active == volume->replicas && row->replica_count == active)
+		return true;
+	sim_fail(&c->sim, "lists are exact at rest", row->chunk,
+		 "chunk %llu has %u ACTIVE of %u replicas, wanted are %u",
+		 (unsigned long long)row->chunk, active, row->replica_count, volume->replicas);
+	return false;
+}
+
+static bool lies(const struct cluster *c, unsigned server)
+{
+	if (server != c->params.victim)
+		return false;
+	for (uint32_t i = 0; i < c->params.fault_count; i++) {
+		enum fault_kind k = c->params.faults[i].kind;
+
+		if (k == FAULT_DISK_READS_FAIL || k == FAULT_DISK_ROT ||
+		    k == FAULT_DISK_LOSES_WRITES || k == FAULT_DISK_MISDIRECTS)
+			return true;
+	}
+	return false;
+}
+
+static bool loses(const struct cluster *c, unsigned server)
+{
+	if (server != c->params.victim)
+		return false;
+	for (uint32_t i = 0; i < c->params.fault_count; i++) {
+		enum fault_kind k = c->params.faults[i].kind;
+
+		if (k == FAULT_DISK_LOSES_WRITES || k == FAULT_DISK_MISDIRECTS ||
+		    k == FAULT_DISK_ROT)
+			return true;
+	}
+	return false;
+}
+
+static bool replica_load(struct cluster *c, struct inspected *disks,
+			 const struct meta_chunk_row *row, uint32_t cid, struct replica_copy *r)
+{
+	int server = cluster_server_of_cid(c, cid);
+	struct store_chunk chunk;
+
+	if (server < 0 || !disks[server].store) {
+		sim_fail(&c->sim, "replicas at rest", row->chunk,
+			 "the disk of chunk server %u, ACTIVE for chunk %llu, can't be opened: %s",
+			 cid, (unsigned long long)row->chunk,
+			 server < 0 ? "unknown" : disks[server].why);
+		return false;
+	}
+	r->name = c->servers[server].node.process->name;
+	r->on = &disks[server];
+	r->lies = lies(c, (unsigned)server);
+	if (!store_chunk_get(r->on->store, row->chunk, &chunk)) {
+		sim_fail(&c->sim, "ACTIVE replicas are complete", row->chunk,
+			 "%s has no replica of chunk %llu", r->name,
+			 (unsigned long long)row->chunk);
+		return false;
+	}
+	return versions_load(c, r, row->chunk) && data_load(c, r, row);
+}
+
+static void chunk_check(struct cluster *c, struct inspected *disks,
+			const struct meta_chunk_row *row, enum rest_depth depth)
+{
+	struct replica_copy copies[REPLICAS_MAX];
+	unsigned count = 0;
+
+	memset(copies, 0, sizeof copies);
+	if (!cluster_volume_of(c, row) || (depth == REST_EQUAL && !list_exact(c, row)))
+		return;
+	for (uint32_t i = 0; i < row->replica_count && !c->sim.failed; i++) {
+		int server = cluster_server_of_cid(c, row->replicas[i].cid);
+
+		if (row->replicas[i].state != REPLICA_ACTIVE ||
+		    (server >= 0 && loses(c, (unsigned)server)))
+			continue;
+		if (replica_load(c, disks, row, row->replicas[i].cid, &copies[count]))
+			data_check(c, &copies[count], row);
+		count++;
+	}
+	for (unsigned i = 1; i < count && depth == REST_EQUAL && !c->sim.failed; i++)
+		equal(c, &copies[0], &copies[i], row->chunk);
+	for (unsigned i = 0; i < count; i++)
+		copy_free(&copies[i]);
+}
+
+bool rest_check(struct cluster *c, enum rest_depth depth)
+{
+	struct inspected *disks = xcalloc(SIM_SERVERS_MAX, sizeof *disks);
+	const struct meta_chunk_row *row;
+
+	for (unsigned i = 0; i < c->params.servers; i++) {
+		assert(!c->servers[i].node.process->running);
+		if (!c->servers[i].formatted)
+			continue;
+		inspected_open(&disks[i], c->servers[i].disk);
+		if (disks[i].status && !loses(c, i))
+			sim_fail(&c->sim, "disks open after a crash", 0,
+				 "the disk of c%u can't be opened: %d %s", i, disks[i].status,
+				 disks[i].why);
+	}
+	for (size_t i = 0; !c->sim.failed && (row = sim_rows_chunk_at(c->rows, i)); i++)
+		chunk_check(c, disks, row, depth);
+	for (unsigned i = 0; i < c->params.servers; i++)
+		inspected_close(&disks[i]);
+	free(disks);
+	return !c->sim.failed;
+}

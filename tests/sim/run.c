@@ -1,0 +1,335 @@
+/* run.c - see run.h. */
+#include "tests/sim/run.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/leases.h"
+#include "tests/sim/rest.h"
+#include "tests/sim/users.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define TICK_NS (100 * NS_PER_MS)
+
+/* Bounds of the liveness phase and of growth, with room for slow parameters. */
+#define BOOT_NS       (60 * NS_PER_S)
+#define HELD_NS       (60 * NS_PER_S)
+#define REDUNDANCY_NS (240 * NS_PER_S)
+#define VERIFY_NS     (120 * NS_PER_S)
+#define EVENTS_MAX    UINT64_C(30000000)
+#define WIRE_MAX      (256 * MIB)
+
+/* ---- what goes on all the time ---- */
+
+static void attach_somewhere(struct cluster *c, struct sim_volume *v)
+{
+	unsigned i = v->next_engine++ % c->params.engines;
+	struct sim_engine *e = &c->engines[i];
+	const struct sim_process *p = e->node.process;
+
+	if (!p->running || p->paused || e->stopping || !e->engine || e->users[v->number])
+		return;
+	user_attach(c, i, v->number, prng_chance(&v->random, 1, 2));
+}
+
+static void tick_run(struct sim_event *event)
+{
+	struct cluster *c = container_of(event, struct cluster, tick);
+
+	for (unsigned i = 0; i < c->params.volumes && !c->sim.failed; i++) {
+		struct sim_volume *v = &c->volumes[i];
+
+		if (v->created && !c->steady && !volume_in_use(c, i) &&
+		    c->sim.now_ns >= v->reattach_at_ns)
+			attach_somewhere(c, v);
+	}
+	c->bytes_under_way_max = MAX(c->bytes_under_way_max, net_bytes_under_way(c->sim.net));
+	if (c->bytes_under_way_max > WIRE_MAX)
+		sim_fail(&c->sim, "growth", 0, "%zu bytes are queued in the network",
+			 c->bytes_under_way_max);
+	if (c->sim.totals.events > EVENTS_MAX)
+		sim_fail(&c->sim, "growth", 0,
+			 "the run has had %" PRIu64 " events: something turns without end",
+			 c->sim.totals.events);
+	sim_schedule(&c->sim, &c->tick, NULL, c->sim.now_ns + TICK_NS, "tick");
+}
+
+static void after_event(struct sim *sim, struct sim_process *process)
+{
+	if (process)
+		leases_check(sim->context, process);
+}
+
+bool run_for(struct cluster *c, uint64_t ns)
+{
+	return sim_run(&c->sim, c->sim.now_ns + ns, NULL, NULL);
+}
+
+struct condition {
+	struct cluster *c;
+	bool (*done)(struct cluster *c);
+};
+
+static bool condition_holds(void *context)
+{
+	struct condition *condition = context;
+
+	return condition->done(condition->c);
+}
+
+bool run_until(struct cluster *c, uint64_t ns, bool (*done)(struct cluster *c), const char *rule,
+	       const char *what)
+{
+	struct condition condition = {c, done};
+
+	if (!c->sim.failed && done(c))
+		return true;
+	if (!sim_run(&c->sim, c->sim.now_ns + ns, condition_holds, &condition))
+		return false;
+	if (!done(c))
+		sim_fail(&c->sim, rule, 0, "%s within %.0f s", what, (double)ns / 1e9);
+	return !c->sim.failed;
+}
+
+/* ---- boot ---- */
+
+static void create_next(struct cluster *c);
+
+static void on_created(struct cluster *c, enum wire_status status, const char *json, void *context)
+{
+	struct sim_volume *v = context;
+
+	/* A lost answer is asked for again: then it exists. Too few servers: they are still registering. */
+	if (status == WIRE_OK || status == WIRE_EXISTS)
+		v->created = true;
+	else if (status != WIRE_TOO_FEW && status != WIRE_NOT_LEADER)
+		sim_fail(&c->sim, "boot", 0, "volume %s is not created: %s %s", v->name,
+			 wire_status_name(status), json ? json : "");
+}
+
+static void create_next(struct cluster *c)
+{
+	const struct params *p = &c->params;
+	char json[256];
+
+	for (unsigned i = 0; i < p->volumes && !admin_busy(c); i++) {
+		struct sim_volume *v = &c->volumes[i];
+
+		if (v->created)
+			continue;
+		snprintf(json, sizeof json,
+			 "{\"name\":\"%s\",\"size_bytes\":%" PRIu64 ",\"chunk_bytes\":%" PRIu64
+			 ",\"replicas\":%u,\"min_replicas\":%u}",
+			 v->name, v->bytes, p->chunk_bytes, p->volume[i].replicas,
+			 p->volume[i].min_replicas);
+		admin_request(c, "volume.create", json, on_created, v);
+	}
+}
+
+static bool all_created(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.volumes; i++) {
+		if (!c->volumes[i].created)
+			return false;
+	}
+	return true;
+}
+
+static bool all_registered(struct cluster *c)
+{
+	unsigned count = 0;
+
+	while (sim_rows_server_at(c->rows, count))
+		count++;
+	return count >= c->params.servers;
+}
+
+bool run_boot(struct cluster *c)
+{
+	uint64_t deadline_ns = c->sim.now_ns + BOOT_NS;
+
+	c->sim.after_event = after_event;
+	c->tick.run = tick_run;
+	sim_schedule(&c->sim, &c->tick, NULL, c->sim.now_ns, "tick");
+	cluster_start_metad(c, 0);
+	for (unsigned i = 0; i < c->params.servers; i++)
+		cluster_start_server(c, i);
+	for (unsigned i = 0; i < c->params.engines; i++)
+		cluster_start_engine(c, i);
+	if (!run_until(c, BOOT_NS, all_registered, "boot", "the chunk servers did not register"))
+		return false;
+	while (!all_created(c) && !c->sim.failed && c->sim.now_ns < deadline_ns) {
+		create_next(c);
+		run_for(c, 200 * NS_PER_MS);
+	}
+	if (!all_created(c))
+		sim_fail(&c->sim, "boot", 0, "the volumes were not created");
+	return !c->sim.failed;
+}
+
+/* ---- liveness ---- */
+
+static bool nothing_under_way(struct cluster *c)
+{
+	return users_under_way(c) == 0;
+}
+
+static bool all_attached(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.volumes; i++) {
+		if (!user_of_volume(c, i))
+			return false;
+	}
+	return true;
+}
+
+static bool chunk_is_whole(const struct cluster *c, const struct meta_chunk_row *row)
+{
+	const struct meta_volume_row *v = sim_rows_volume(c->rows, row->volume);
+
+	if (row->replica_count != v->replicas)
+		return false;
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		if (row->replicas[i].state != REPLICA_ACTIVE || row->replicas[i].leaving)
+			return false;
+	}
+	return true;
+}
+
+static bool all_whole(struct cluster *c)
+{
+	const struct meta_chunk_row *row;
+
+	for (size_t i = 0; (row = sim_rows_chunk_at(c->rows, i)); i++) {
+		if (!chunk_is_whole(c, row))
+			return false;
+	}
+	return true;
+}
+
+static void name_what_is_missing(struct cluster *c)
+{
+	const struct meta_chunk_row *row;
+	size_t used = strlen(c->sim.reason);
+
+	for (size_t i = 0; (row = sim_rows_chunk_at(c->rows, i)); i++) {
+		if (chunk_is_whole(c, row))
+			continue;
+		c->sim.failed_chunk = row->chunk;
+		snprintf(c->sim.reason + used, sizeof c->sim.reason - used,
+			 ": chunk %" PRIu64 " has %u replicas", row->chunk, row->replica_count);
+		return;
+	}
+}
+
+struct verification {
+	struct cluster *c;
+	unsigned waiting, failed;
+};
+static struct verification verification;
+
+static void on_verified(void *context, unsigned failed)
+{
+	struct verification *v = context;
+
+	v->waiting--;
+	v->failed += failed;
+}
+
+static bool verified(struct cluster *c)
+{
+	(void)c;
+	return verification.waiting == 0;
+}
+
+static bool verify_all(struct cluster *c)
+{
+	verification = (struct verification){.c = c};
+	for (unsigned i = 0; i < c->params.volumes; i++) {
+		verification.waiting++;
+		user_verify(user_of_volume(c, i), on_verified, &verification);
+	}
+	if (!run_until(c, VERIFY_NS, verified, "liveness", "the volumes were not read completely"))
+		return false;
+	if (verification.failed)
+		sim_fail(&c->sim, "liveness", 0, "%u reads fail in a cluster without faults",
+			 verification.failed);
+	return !c->sim.failed;
+}
+
+bool run_liveness(struct cluster *c)
+{
+	c->issuing = false;
+	faults_end_all(c);
+	if (!run_until(c, HELD_NS, nothing_under_way, "liveness",
+		       "held operations did not complete") ||
+	    !run_until(c, HELD_NS, all_attached, "liveness", "not all volumes were attached"))
+		return false;
+	c->steady = true;
+	if (!run_until(c, REDUNDANCY_NS, all_whole, "liveness", "redundancy was not restored")) {
+		if (c->sim.failed && strcmp(c->sim.rule, "liveness") == 0)
+			name_what_is_missing(c);
+		return false;
+	}
+	return verify_all(c);
+}
+
+bool run_rest(struct cluster *c)
+{
+	/* Some seconds of quiet: background work goes on, nothing else does. */
+	if (!run_for(c, 3 * NS_PER_S))
+		return false;
+	power_off_all(c);
+	return rest_check(c, REST_EQUAL);
+}
+
+/* ---- a whole run ---- */
+
+static void finish(struct cluster *c, struct run_result *result)
+{
+	result->failed = c->sim.failed;
+	snprintf(result->rule, sizeof result->rule, "%s", c->sim.rule);
+	result->hash = c->sim.hash;
+	result->virtual_ns = c->sim.now_ns - 1000 * NS_PER_S;
+	result->acknowledged = c->acknowledged;
+	result->totals = c->sim.totals;
+}
+
+void run_report_failure(struct cluster *c, FILE *out)
+{
+	fprintf(out, "VIOLATION of \"%s\" at %.6f s: %s\n", c->sim.rule,
+		((double)c->sim.now_ns - 1000e9) / 1e9, c->sim.reason);
+	for (unsigned i = 0; i < c->params.volumes; i++)
+		registers_print_history(c->volumes[i].registers, out);
+	if (c->sim.failed_chunk)
+		observer_print_history(c->observer, c->sim.failed_chunk, out);
+}
+
+void run_seed(const struct params *params, bool tracing, FILE *out, struct run_result *result)
+{
+	struct cluster *c = xcalloc(1, sizeof *c);
+
+	cluster_init(c, params, tracing, out);
+	if (run_boot(c)) {
+		c->issuing = true;
+		c->workload_began_ns = c->sim.now_ns;
+		faults_schedule(c);
+		run_for(c, params->workload_ns);
+	}
+	if (!c->sim.failed && run_liveness(c))
+		run_rest(c);
+	finish(c, result);
+	if (c->sim.failed)
+		run_report_failure(c, out);
+	cluster_fini(c);
+	free(c);
+	buf_pool_drain();
+	if (!result->failed && buf_in_use()) {
+		result->failed = true;
+		snprintf(result->rule, sizeof result->rule, "growth");
+		fprintf(out,
+			"VIOLATION of \"growth\": %zu buffers are in use after everything has "
+			"ended\n",
+			buf_in_use());
+	}
+}

@@ -1,0 +1,9 @@
+/* scenarios.h - the tables of scenarios, each ending with NULL. */
+#ifndef COPYHOLD_SIM_SCENARIOS_H
+#define COPYHOLD_SIM_SCENARIOS_H
+
+#include "tests/sim/scenario.h"
+
+extern const struct scenario *const scenarios_basic[];
+
+#endif

@@ -1,0 +1,530 @@
+/* users.c - see users.h. */
+#include "tests/sim/users.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* How often a client looks whether it may begin. */
+#define IDLE_NS (50 * NS_PER_MS)
+
+enum verb {
+	VERB_READ,
+	VERB_WRITE,
+	VERB_ZERO,
+	VERB_DISCARD,
+};
+
+/* One request to the engine. A write that is sent again has two of them under way. */
+struct operation {
+	struct engine_request request;
+	struct user *user;
+	struct client *
+		client; /* NULL: scripted, or of a verification, or a copy whose other copy has been answered */
+	struct operation *twin;
+	enum verb verb;
+	uint64_t offset, bytes;
+	uint32_t stamp, write;
+	struct register_read *read;
+	uint8_t *memory;
+	struct scripted *scripted;
+	bool verifying;
+	struct sim_event repeat;
+	TAILQ_ENTRY(operation) link;
+};
+
+struct client {
+	struct user *user;
+	struct prng random;
+	struct sim_event next;
+	unsigned under_way;
+	uint32_t begun;
+};
+
+struct user {
+	struct cluster *cluster;
+	struct sim_engine *engine;
+	struct sim_volume *target;
+	enum user_state state;
+	struct engine_volume *volume;
+	uint32_t attachment;
+	struct client clients[SIM_CLIENTS_MAX];
+	TAILQ_HEAD(, operation) operations;
+	unsigned operation_count;
+	/* verification */
+	uint64_t verify_next;
+	unsigned verify_under_way, verify_failed;
+	void (*verify_done)(void *context, unsigned failed);
+	void *verify_context;
+};
+
+static struct sim *sim_of(const struct user *user)
+{
+	return &user->cluster->sim;
+}
+
+static void operation_free(struct operation *op)
+{
+	struct user *user = op->user;
+
+	sim_cancel(sim_of(user), &op->repeat);
+	if (op->twin)
+		op->twin->twin = NULL;
+	TAILQ_REMOVE(&user->operations, op, link);
+	user->operation_count--;
+	free(op->memory);
+	free(op);
+}
+
+/* ---- detaching ---- */
+
+static void user_free(struct user *user)
+{
+	for (unsigned i = 0; i < SIM_CLIENTS_MAX; i++)
+		sim_cancel(sim_of(user), &user->clients[i].next);
+	while (!TAILQ_EMPTY(&user->operations))
+		operation_free(TAILQ_FIRST(&user->operations));
+	user->engine->users[user->target->number] = NULL;
+	free(user);
+}
+
+static void on_detached(void *context, int status)
+{
+	struct user *user = context;
+
+	sim_trace(sim_of(user), "volume %s is detached: %d", user->target->name, status);
+	registers_attachment_ended(user->target->registers, user->attachment);
+	user_free(user);
+}
+
+static void detach_if_idle(struct user *user)
+{
+	if (user->operation_count || user->verify_done || !user->volume)
+		return;
+	if (user->state != USER_DETACHING && user->state != USER_LOST)
+		return;
+	struct engine_volume *volume = user->volume;
+
+	user->volume = NULL;
+	sim_trace(sim_of(user), "volume %s: detach begins", user->target->name);
+	engine_detach(volume, on_detached, user);
+}
+
+void user_detach(struct user *user)
+{
+	if (user->state != USER_ATTACHED)
+		return;
+	user->state = USER_DETACHING;
+	detach_if_idle(user);
+}
+
+static void user_lost(struct user *user)
+{
+	if (user->state == USER_ATTACHED)
+		user->state = USER_LOST;
+}
+
+/* ---- operations ---- */
+
+static void client_plan(struct client *client, uint64_t delay_ns);
+static void verify_more(struct user *user);
+
+static void operation_settled(struct operation *op)
+{
+	struct registers *r = op->user->target->registers;
+	int status = op->request.status;
+
+	if (op->verb == VERB_READ) {
+		registers_read_done(r, op->read, status, op->memory);
+		op->read = NULL;
+	} else {
+		registers_write_done(r, op->write, status);
+	}
+	op->user->cluster->sim.totals.operations++;
+	if (status == 0)
+		op->user->cluster->acknowledged++;
+	else
+		op->user->cluster->failed_operations++;
+	if (status == -EIO)
+		op->user->cluster->eio++;
+	op->user->cluster->last_done_ns = op->user->cluster->sim.now_ns;
+}
+
+static void check_status(struct operation *op)
+{
+	const struct cluster *c = op->user->cluster;
+	int status = op->request.status;
+
+	if (status == 0 || status == -ESHUTDOWN || status == -EIO || status == -ENOSPC)
+		return;
+	sim_fail(&op->user->cluster->sim, "statuses", 0,
+		 "an operation on %s ended with %d, which the interface does not name",
+		 op->user->target->name, status);
+	(void)c;
+}
+
+static void on_done(struct engine_request *request)
+{
+	struct operation *op = request->context;
+	struct user *user = op->user;
+	struct client *client = op->client;
+	int status = request->status;
+
+	check_status(op);
+	operation_settled(op);
+	sim_trace(sim_of(user), "%s %llu + %llu stamp %u of %s: %d",
+		  op->verb == VERB_READ ? "read" : "write", (unsigned long long)op->offset,
+		  (unsigned long long)op->bytes, op->stamp, user->target->name, status);
+	sim_note(sim_of(user), (uint64_t)status ^ op->offset ^ (uint64_t)op->stamp << 32);
+	if (status == -ESHUTDOWN)
+		user_lost(user);
+	if (op->scripted)
+		op->scripted->status = status;
+	if (op->verifying) {
+		user->verify_under_way--;
+		user->verify_failed += status != 0;
+	}
+	/* To the client a write is over with the first answer to any of its copies. */
+	if (client) {
+		if (op->twin)
+			op->twin->client = NULL;
+		client->under_way--;
+		client_plan(client, 1);
+	}
+	operation_free(op);
+	if (user->verify_done)
+		verify_more(user);
+	detach_if_idle(user);
+}
+
+static struct operation *operation_new(struct user *user, enum verb verb, uint64_t offset,
+				       uint64_t bytes)
+{
+	static const enum engine_operation operations[] = {
+		[VERB_READ] = ENGINE_READ,
+		[VERB_WRITE] = ENGINE_WRITE,
+		[VERB_ZERO] = ENGINE_ZERO,
+		[VERB_DISCARD] = ENGINE_DISCARD,
+	};
+	struct operation *op = xcalloc(1, sizeof *op);
+
+	op->user = user;
+	op->verb = verb;
+	op->offset = offset;
+	op->bytes = bytes;
+	op->request = (struct engine_request){.operation = operations[verb],
+					      .offset = offset,
+					      .bytes = bytes,
+					      .done = on_done,
+					      .context = op};
+	TAILQ_INSERT_TAIL(&user->operations, op, link);
+	user->operation_count++;
+	return op;
+}
+
+static void operation_submit(struct operation *op)
+{
+	struct user *user = op->user;
+	struct registers *r = user->target->registers;
+
+	sim_trace(sim_of(user), "%s %llu + %llu stamp %u on %s begins",
+		  op->verb == VERB_READ    ? "read"
+		  : op->verb == VERB_WRITE ? "write"
+		  : op->verb == VERB_ZERO  ? "zero"
+					   : "discard",
+		  (unsigned long long)op->offset, (unsigned long long)op->bytes, op->stamp,
+		  user->target->name);
+	if (op->verb == VERB_READ) {
+		op->memory = xmalloc(op->bytes);
+		memset(op->memory, 0xee, op->bytes);
+		op->read = registers_read(r, user->attachment, op->offset, op->bytes);
+	} else {
+		op->write = registers_write(r, user->attachment, op->offset, op->bytes, op->stamp);
+	}
+	if (op->verb == VERB_WRITE) {
+		op->memory = xmalloc(op->bytes);
+		registers_fill(r, op->stamp, op->offset, op->bytes, op->memory);
+	}
+	op->request.memory = op->memory;
+	engine_submit(user->volume, &op->request);
+	/* The bytes were read during the call: what the caller does with his buffer now must not matter. */
+	if (op->verb == VERB_WRITE)
+		memset(op->memory, 0x55, op->bytes);
+}
+
+static void repeat_run(struct sim_event *event)
+{
+	struct operation *op = container_of(event, struct operation, repeat), *again;
+	struct user *user = op->user;
+
+	if (user->state != USER_ATTACHED || !op->client || op->twin)
+		return;
+	again = operation_new(user, op->verb, op->offset, op->bytes);
+	again->stamp = op->stamp;
+	again->client = op->client;
+	again->twin = op;
+	op->twin = again;
+	operation_submit(again);
+}
+
+/* ---- clients ---- */
+
+static uint64_t pick_bytes(const struct params *p, struct prng *r)
+{
+	uint64_t bytes = SECTOR_BYTES;
+
+	while (bytes * 2 <= p->io_bytes_max && prng_chance(r, 4, 5))
+		bytes *= 2;
+	/* Mostly powers of two; else any number of sectors up to that. */
+	if (prng_chance(r, 1, 3))
+		bytes = SECTOR_BYTES * (1 + prng_below(r, bytes / SECTOR_BYTES));
+	return bytes;
+}
+
+static void pick_range(struct user *user, struct prng *r, uint64_t *offset, uint64_t *bytes)
+{
+	const struct params *p = &user->cluster->params;
+	uint64_t size = user->target->bytes, hot = MIN(p->hot_bytes, size), base = 0, room = size;
+
+	*bytes = MIN(pick_bytes(p, r), size);
+	if (prng_below(r, 100) < p->hot_percent) {
+		/* The hot range lies across the end of the first chunk where there is one. */
+		room = MAX(hot, *bytes);
+		base = size > p->chunk_bytes ? p->chunk_bytes - MIN(p->chunk_bytes, ROUND_DOWN(room / 2, SECTOR_BYTES)) : 0;
+		base = MIN(base, size - room);
+	}
+	*offset = base + prng_below(r, (room - *bytes) / SECTOR_BYTES + 1) * SECTOR_BYTES;
+	if (*bytes >= BLOCK_BYTES && prng_chance(r, 2, 3))
+		*offset = ROUND_DOWN(*offset, BLOCK_BYTES);
+}
+
+static enum verb pick_verb(const struct params *p, struct prng *r)
+{
+	uint64_t n = prng_below(r, 100);
+
+	if (n < p->read_percent)
+		return VERB_READ;
+	if (n < p->read_percent + p->zero_percent)
+		return prng_chance(r, 1, 2) ? VERB_ZERO : VERB_DISCARD;
+	return VERB_WRITE;
+}
+
+static void client_operate(struct client *client)
+{
+	struct user *user = client->user;
+	const struct params *p = &user->cluster->params;
+	struct operation *op;
+	uint64_t offset, bytes;
+	enum verb verb = pick_verb(p, &client->random);
+
+	pick_range(user, &client->random, &offset, &bytes);
+	op = operation_new(user, verb, offset, bytes);
+	op->client = client;
+	op->repeat.run = repeat_run;
+	if (verb == VERB_WRITE)
+		op->stamp = registers_stamp(user->target->registers);
+	client->begun++;
+	client->under_way++;
+	if (verb == VERB_WRITE && prng_below(&client->random, 100) < p->repeat_percent)
+		sim_schedule(sim_of(user), &op->repeat, user->engine->node.process,
+			     sim_of(user)->now_ns +
+				     prng_below(&client->random, p->repeat_after_ns) + 1,
+			     "repeat");
+	operation_submit(op);
+}
+
+static void client_run(struct sim_event *event)
+{
+	struct client *client = container_of(event, struct client, next);
+	struct user *user = client->user;
+	const struct params *p = &user->cluster->params;
+
+	if (user->state != USER_ATTACHED || client->begun >= p->operations || user->cluster->steady)
+		return;
+	if (!user->cluster->issuing) {
+		client_plan(client, IDLE_NS);
+		return;
+	}
+	if (client->under_way < p->depth)
+		client_operate(client);
+	client_plan(client, prng_below(&client->random, 2 * p->think_ns) + 1);
+}
+
+static void client_plan(struct client *client, uint64_t delay_ns)
+{
+	struct sim *sim = sim_of(client->user);
+
+	if (client->next.heap_index && client->next.at_ns <= sim->now_ns + delay_ns)
+		return;
+	if (client->user->state == USER_ATTACHED)
+		sim_schedule(sim, &client->next, client->user->engine->node.process,
+			     sim->now_ns + delay_ns, "client");
+}
+
+/* ---- attaching ---- */
+
+static void on_attached(void *context, int status, const char *text, struct engine_volume *volume)
+{
+	struct user *user = context;
+	struct cluster *c = user->cluster;
+
+	sim_trace(&c->sim, "attach of %s: %d %s", user->target->name, status, text ? text : "");
+	if (status) {
+		user->target->reattach_at_ns =
+			c->sim.now_ns + prng_below(&user->target->random, 2 * NS_PER_S);
+		user_free(user);
+		return;
+	}
+	user->volume = volume;
+	user->state = USER_ATTACHED;
+	user->attachment =
+		registers_attach(user->target->registers, user->engine->node.process->name);
+	if (engine_volume_size_bytes(volume) != user->target->bytes)
+		sim_fail(&c->sim, "volume size", 0, "volume %s is attached with %llu bytes",
+			 user->target->name, (unsigned long long)engine_volume_size_bytes(volume));
+	for (unsigned i = 0; i < c->params.clients && c->params.operations; i++) {
+		struct client *client = &user->clients[i];
+
+		client->user = user;
+		client->next.run = client_run;
+		client->random = sim_stream(&c->sim, "client",
+					    (uint64_t)user->target->number << 48 |
+						    (uint64_t)user->attachment << 8 | i);
+		client_plan(client, prng_below(&client->random, c->params.think_ns + 1) + 1);
+	}
+}
+
+void user_attach(struct cluster *c, unsigned engine, unsigned volume, bool force)
+{
+	struct sim_engine *e = &c->engines[engine];
+	struct user *user;
+
+	assert(e->engine && !e->users[volume]);
+	user = xcalloc(1, sizeof *user);
+	user->cluster = c;
+	user->engine = e;
+	user->target = &c->volumes[volume];
+	user->state = USER_ATTACHING;
+	TAILQ_INIT(&user->operations);
+	e->users[volume] = user;
+	sim_trace(&c->sim, "%s begins to attach %s%s", e->node.process->name, user->target->name,
+		  force ? " by force" : "");
+	engine_attach(e->engine, user->target->name, ATTACH_EXCLUSIVE, force, 0, on_attached, user);
+}
+
+void users_killed(struct cluster *c, struct sim_engine *engine)
+{
+	for (unsigned v = 0; v < SIM_VOLUMES_MAX; v++) {
+		struct user *user = engine->users[v];
+
+		if (!user)
+			continue;
+		if (user->attachment)
+			registers_attachment_ended(user->target->registers, user->attachment);
+		user_free(user);
+	}
+	(void)c;
+}
+
+bool user_paused(const struct user *user)
+{
+	return user->engine->node.process->paused;
+}
+
+enum user_state user_state(const struct user *user)
+{
+	return user->state;
+}
+
+unsigned users_under_way(const struct cluster *c)
+{
+	unsigned count = 0;
+
+	for (unsigned e = 0; e < SIM_ENGINES_MAX; e++) {
+		for (unsigned v = 0; v < SIM_VOLUMES_MAX; v++)
+			count += c->engines[e].users[v] ? c->engines[e].users[v]->operation_count
+							: 0;
+	}
+	return count;
+}
+
+struct user *user_of_volume(const struct cluster *c, unsigned volume)
+{
+	struct user *found = NULL;
+
+	for (unsigned e = 0; e < SIM_ENGINES_MAX; e++) {
+		struct user *user = c->engines[e].users[volume];
+
+		if (user && user->state == USER_ATTACHED &&
+		    (!found || user->attachment > found->attachment))
+			found = user;
+	}
+	return found;
+}
+
+bool volume_in_use(const struct cluster *c, unsigned volume)
+{
+	for (unsigned e = 0; e < SIM_ENGINES_MAX; e++) {
+		const struct user *user = c->engines[e].users[volume];
+
+		if (user && (user->state == USER_ATTACHING || user->state == USER_ATTACHED))
+			return true;
+	}
+	return false;
+}
+
+/* ---- verification ---- */
+
+#define VERIFY_BYTES (256 * KIB)
+
+static void verify_more(struct user *user)
+{
+	while (user->verify_next < user->target->bytes && user->verify_under_way < 4 &&
+	       user->state == USER_ATTACHED) {
+		uint64_t bytes = MIN(VERIFY_BYTES, user->target->bytes - user->verify_next);
+		struct operation *op = operation_new(user, VERB_READ, user->verify_next, bytes);
+
+		op->verifying = true;
+		user->verify_next += bytes;
+		user->verify_under_way++;
+		operation_submit(op);
+	}
+	if (user->verify_under_way == 0) {
+		void (*done)(void *context, unsigned failed) = user->verify_done;
+
+		user->verify_done = NULL;
+		done(user->verify_context,
+		     user->verify_failed + (user->verify_next < user->target->bytes));
+	}
+}
+
+void user_verify(struct user *user, void (*done)(void *context, unsigned failed), void *context)
+{
+	assert(user->state == USER_ATTACHED && !user->verify_done);
+	user->verify_next = 0;
+	user->verify_failed = 0;
+	user->verify_done = done;
+	user->verify_context = context;
+	verify_more(user);
+}
+
+/* ---- scripted operations ---- */
+
+void user_write(struct user *user, uint64_t offset, uint64_t bytes, uint32_t stamp,
+		struct scripted *result)
+{
+	struct operation *op = operation_new(user, stamp ? VERB_WRITE : VERB_ZERO, offset, bytes);
+
+	op->stamp = stamp;
+	op->scripted = result;
+	result->status = 1;
+	operation_submit(op);
+}
+
+void user_read(struct user *user, uint64_t offset, uint64_t bytes, struct scripted *result)
+{
+	struct operation *op = operation_new(user, VERB_READ, offset, bytes);
+
+	op->scripted = result;
+	result->status = 1;
+	operation_submit(op);
+}

@@ -1,0 +1,46 @@
+/*
+ * users.h - who uses the volumes: an attachment of a volume by an engine, and its clients, which read, write, zero and discard as
+ * a kernel does on several connections. They live in the engine's process: paused and killed with it.
+ */
+#ifndef COPYHOLD_SIM_USERS_H
+#define COPYHOLD_SIM_USERS_H
+
+#include "tests/sim/cluster.h"
+
+enum user_state {
+	USER_ATTACHING,
+	USER_ATTACHED,
+	USER_DETACHING,
+	USER_LOST, /* another engine has it now; detaching */
+};
+
+/* Attaches a volume by an engine that runs and has no attachment of it; clients begin when it is attached. */
+void user_attach(struct cluster *c, unsigned engine, unsigned volume, bool force);
+/* Begins to detach when the operations under way have ended. */
+void user_detach(struct user *user);
+/* The engine's process is gone: before engine_free. */
+void users_killed(struct cluster *c, struct sim_engine *engine);
+
+enum user_state user_state(const struct user *user);
+/* Its engine's process is paused: nothing may be asked of it. */
+bool user_paused(const struct user *user);
+/* Operations under way, over all users. */
+unsigned users_under_way(const struct cluster *c);
+/* Some user of the volume that is attached and not lost. NULL: none. */
+struct user *user_of_volume(const struct cluster *c, unsigned volume);
+/* An attachment of the volume is under way or up. */
+bool volume_in_use(const struct cluster *c, unsigned volume);
+
+/* Reads the whole volume through this user and checks it; calls done once. */
+void user_verify(struct user *user, void (*done)(void *context, unsigned failed), void *context);
+
+/* For scenarios: one operation, its completion in *status (1 while it is under way). */
+struct scripted {
+	int status;
+	uint32_t stamp;
+};
+void user_write(struct user *user, uint64_t offset, uint64_t bytes, uint32_t stamp,
+		struct scripted *result);
+void user_read(struct user *user, uint64_t offset, uint64_t bytes, struct scripted *result);
+
+#endif
