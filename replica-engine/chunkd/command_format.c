@@ -26,16 +26,16 @@ struct format {
 	uint64_t size_bytes;
 	uint64_t journal_bytes;
 	bool force;
+	bool allocate;
+	bool made; /* the file is ours: removed again if it can't be formatted */
 };
 
 static void parse(int argc, char **argv, struct format *f)
 {
 	static const struct option longs[] = {
-		{"size", required_argument, NULL, 's'},
-		{"force", no_argument, NULL, 'f'},
-		{"journal", required_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+		{"size", required_argument, NULL, 's'}, {"force", no_argument, NULL, 'f'},
+		{"allocate", no_argument, NULL, 'a'},   {"journal", required_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},       {0},
 	};
 	int option;
 
@@ -54,6 +54,9 @@ static void parse(int argc, char **argv, struct format *f)
 			break;
 		case 'f':
 			f->force = true;
+			break;
+		case 'a':
+			f->allocate = true;
 			break;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -113,7 +116,24 @@ static void look_at_existing(const struct format *f, int fd)
 		refuse_foreign(f, fd);
 }
 
-static void prepare(const struct format *f)
+/* A file that takes space as it is used. */
+static void make_sparse(const struct format *f)
+{
+	int fd = open(f->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		fail(EXIT_FAILED, "%s can't be made: %s", f->path, strerror(errno));
+	if (ftruncate(fd, (off_t)ROUND_DOWN(f->size_bytes, BLOCK_BYTES)) != 0 || fsync(fd) != 0) {
+		int error = errno;
+
+		unlink(f->path);
+		fail(EXIT_FAILED, "%s can't have %llu MiB: %s", f->path,
+		     (unsigned long long)(f->size_bytes / MIB), strerror(error));
+	}
+	close(fd);
+}
+
+static void prepare(struct format *f)
 {
 	char why[IO_URING_WHY_BYTES];
 	int fd = open(f->path, O_RDONLY | O_CLOEXEC);
@@ -129,7 +149,11 @@ static void prepare(const struct format *f)
 		fail(EXIT_FAILED,
 		     "%s does not exist. To make a file: copyhold-chunkd format %s --size 10G",
 		     f->path, f->path);
-	if (io_uring_disk_create_file(f->path, ROUND_DOWN(f->size_bytes, BLOCK_BYTES), why) != 0)
+	f->made = true;
+	if (!f->allocate)
+		make_sparse(f);
+	else if (io_uring_disk_create_file(f->path, ROUND_DOWN(f->size_bytes, BLOCK_BYTES), why) !=
+		 0)
 		fail(EXIT_FAILED, "%s", why);
 }
 
@@ -152,6 +176,13 @@ static void formatted(void *context, int status, const char *why)
 	ev_break(w->loop, EVBREAK_ONE);
 }
 
+static void fail_format(const struct format *f, const char *why)
+{
+	if (f->made)
+		unlink(f->path);
+	fail(EXIT_FAILED, "%s can't be formatted: %s", f->path, why);
+}
+
 static void write_format(const struct format *f)
 {
 	const struct io_uring_disk_options disk_options = {0};
@@ -165,13 +196,12 @@ static void write_format(const struct format *f)
 		fail(EXIT_FAILED, "no random numbers: %s", strerror(errno));
 	options.disk = uuid_from_random(random[0], random[1]);
 	if (io_uring_disk_open(w.loop, f->path, &disk_options, &disk, why) != 0)
-		fail(EXIT_FAILED, "%s", why);
+		fail_format(f, why);
 	store_format(disk, &options, formatted, &w);
 	while (!w.done)
 		ev_run(w.loop, 0);
 	if (w.status)
-		fail(EXIT_FAILED, "%s can't be formatted: %s", f->path,
-		     *w.why ? w.why : strerror(-w.status));
+		fail_format(f, *w.why ? w.why : strerror(-w.status));
 	uuid_format(options.disk, disk_text);
 	printf("formatted %s: disk %s, %llu MiB\n", f->path, disk_text,
 	       (unsigned long long)(disk->size_bytes / MIB));

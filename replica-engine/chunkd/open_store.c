@@ -5,6 +5,9 @@
 #include <ev.h>
 #include <stdio.h>
 
+/* None is smaller. */
+#define DISK_BYTES_MIN (4 * MIB)
+
 struct waiting {
 	struct ev_loop *loop;
 	bool done;
@@ -57,6 +60,11 @@ struct store *open_store(struct ev_loop *loop, struct io_disk *disk, const char 
 {
 	struct waiting w = {.loop = loop};
 
+	if (disk->size_bytes < DISK_BYTES_MIN)
+		fail(EXIT_FAILED,
+		     "%s is not a Copyhold disk: it has %llu bytes, it is empty or truncated. Make "
+		     "one: copyhold-chunkd format",
+		     path, (unsigned long long)disk->size_bytes);
 	store_open(disk, options, opened, &w);
 	wait_done(&w);
 	if (w.status != 0)
