@@ -1,122 +1,20 @@
 /* test_disk.c - the real disk: a file, through io_uring, in all the ways that requests end. */
-#include "common/io-uring/io_uring_disk.h"
-#include "io_test.h"
+#include "disk_test.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define DISK_BYTES (4 * MIB)
-#define IOVS_MAX   8
-
-struct test_request {
-	struct io_disk_request request;
-	struct iovec iov[IOVS_MAX];
-	unsigned done;
-	struct test_request *then; /* submitted by done() */
-};
-
-static struct ev_loop *loop;
-static struct io_disk *disk;
-static char directory[128], path[192]; /* not /tmp: that may be memory, without direct IO */
-static uint8_t *data;                  /* 2 * DISK_BYTES, aligned */
-static unsigned completions;
-static bool inside_submit;
-
-static void open_disk(bool power_loss_protected, bool read_only)
+static void setup(void)
 {
-	struct io_uring_disk_options options = {power_loss_protected, read_only};
-	char why[IO_URING_WHY_BYTES] = "";
-	int error = io_uring_disk_open(loop, path, &options, &disk, why);
-
-	ck_assert_msg(error == 0, "%d: %s", error, why);
+	disk_setup();
+	open_disk(path, false, false);
 }
 
 static void reopen(bool power_loss_protected, bool read_only)
 {
 	io_uring_disk_close(disk);
-	open_disk(power_loss_protected, read_only);
-}
-
-static void setup(void)
-{
-	char why[IO_URING_WHY_BYTES] = "";
-
-	snprintf(directory, sizeof directory, "/var/tmp/copyhold-test-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(directory));
-	snprintf(path, sizeof path, "%s/disk", directory);
-	ck_assert_msg(io_uring_disk_create_file(path, DISK_BYTES, why) == 0, "%s", why);
-	loop = ev_loop_new(EVFLAG_AUTO);
-	data = aligned_alloc(BLOCK_BYTES, 2 * DISK_BYTES);
-	fill_bytes(data, DISK_BYTES, 1);
-	memset(data + DISK_BYTES, 0xee, DISK_BYTES);
-	completions = 0;
-	open_disk(false, false);
-}
-
-static void teardown(void)
-{
-	io_uring_disk_close(disk);
-	ev_loop_destroy(loop);
-	free(data);
-	unlink(path);
-	ck_assert_int_eq(rmdir(directory), 0);
-}
-
-static void submit(struct test_request *t)
-{
-	inside_submit = true;
-	disk->submit(disk, &t->request);
-	inside_submit = false;
-}
-
-static void on_done(struct io_disk_request *request)
-{
-	struct test_request *t = container_of(request, struct test_request, request);
-
-	ck_assert(!inside_submit);
-	t->done++;
-	completions++;
-	if (t->then)
-		submit(t->then);
-}
-
-/* A request whose data is at `from`, cut into `pieces`. */
-static void start(struct test_request *t, enum io_disk_op op, unsigned flags, uint64_t offset,
-		  uint64_t bytes, uint8_t *from, unsigned pieces)
-{
-	uint64_t piece = ROUND_DOWN(bytes / pieces, BLOCK_BYTES), at = 0;
-
-	*t = (struct test_request){.request = {.op = op,
-					       .flags = flags,
-					       .offset = offset,
-					       .bytes = bytes,
-					       .iov = t->iov,
-					       .iov_count = (int)pieces,
-					       .result = 12345,
-					       .done = on_done}};
-	for (unsigned i = 0; i < pieces; i++, at += piece)
-		t->iov[i] = (struct iovec){from + at, i + 1 < pieces ? piece : bytes - at};
-	submit(t);
-}
-
-static int run(enum io_disk_op op, unsigned flags, uint64_t offset, uint64_t bytes, uint8_t *from,
-	       unsigned pieces)
-{
-	struct test_request t;
-
-	start(&t, op, flags, offset, bytes, from, pieces);
-	ck_assert_uint_eq(t.done, 0);
-	run_until(loop, t.done);
-	run_turns(loop, 2);
-	ck_assert_uint_eq(t.done, 1);
-	return t.request.result;
+	open_disk(path, power_loss_protected, read_only);
 }
 
 START_TEST(the_disk_knows_its_sizes)
@@ -331,17 +229,6 @@ END_TEST
 
 /* ---- opening ---- */
 
-static int try_open(const char *name, bool read_only, char why[IO_URING_WHY_BYTES])
-{
-	struct io_uring_disk_options options = {.read_only = read_only};
-	struct io_disk *other;
-	int error = io_uring_disk_open(loop, name, &options, &other, why);
-
-	if (!error)
-		io_uring_disk_close(other);
-	return error;
-}
-
 START_TEST(a_disk_is_opened_once)
 {
 	char why[IO_URING_WHY_BYTES], pid[32];
@@ -388,7 +275,7 @@ START_TEST(no_ring_is_an_error_with_a_reason)
 	ck_assert_int_eq(dup(0), last); /* the file was closed again */
 	close(last);
 	close(fd);
-	open_disk(false, false);
+	open_disk(path, false, false);
 }
 END_TEST
 
@@ -423,7 +310,7 @@ START_TEST(zeros_are_written_over_a_range_only)
 	ck_assert_uint_eq(seen.last_bytes, bytes);
 	ck_assert_uint_eq(seen.total_bytes, bytes);
 	ck_assert_uint_eq(seen.calls, 4);
-	open_disk(false, false);
+	open_disk(path, false, false);
 	ck_assert_int_eq(run(IO_DISK_READ, 0, 0, DISK_BYTES, back, 1), 0);
 	memset(data + offset, 0, bytes);
 	ck_assert(memcmp(data, back, DISK_BYTES) == 0);
@@ -442,7 +329,7 @@ START_TEST(zeros_outside_the_file_are_refused)
 		io_uring_disk_write_zeros(path, MIB, ROUND_DOWN(UINT64_MAX, MIB), NULL, NULL, why),
 		-EINVAL);
 	ck_assert_int_eq(io_uring_disk_write_zeros(path, MIB, 0, NULL, NULL, why), 0);
-	open_disk(false, false);
+	open_disk(path, false, false);
 }
 END_TEST
 
@@ -471,7 +358,7 @@ int main(void)
 	int failed;
 
 	tcase_set_timeout(tcase, HANG_S);
-	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_checked_fixture(tcase, setup, disk_teardown);
 	tcase_add_test(tcase, the_disk_knows_its_sizes);
 	tcase_add_test(tcase, what_was_written_is_read);
 	tcase_add_test(tcase, a_new_file_is_all_zeros);
