@@ -99,6 +99,8 @@ static void retry(struct io_timer *timer)
 	m->connection = MAX(m->connection + 1, chunkd_now_ns(d));
 	m->address_next = (m->address_next + 1) % m->address_count;
 	m->conn = d->at.transport->connect(d->at.transport, address_now(m), &meta_ops, d);
+	m->heard_ns = chunkd_now_ns(d);
+	d->at.clock->timer_start(d->at.clock, &m->beat, SESSION_HEARTBEAT_NS);
 }
 
 static void meta_opened(struct io_conn *conn, void *context)
@@ -108,7 +110,6 @@ static void meta_opened(struct io_conn *conn, void *context)
 
 	(void)conn;
 	d->meta.state = META_GREETING;
-	d->meta.heard_ns = chunkd_now_ns(d);
 	msg.u.hello.protocol_version = PROTOCOL_VERSION;
 	msg.u.hello.role = ROLE_CHUNKD;
 	msg.u.hello.cluster = d->identity.cluster;
@@ -116,7 +117,6 @@ static void meta_opened(struct io_conn *conn, void *context)
 	msg.u.hello.self = d->identity.disk;
 	msg.u.hello.connection = d->meta.connection;
 	meta_link_send(d, &msg);
-	d->at.clock->timer_start(d->at.clock, &d->meta.beat, SESSION_HEARTBEAT_NS);
 }
 
 static void meta_closed(struct io_conn *conn, void *context, int error)

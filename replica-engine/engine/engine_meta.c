@@ -58,6 +58,8 @@ static void connect_next(struct io_timer *timer)
 	m->state = META_CONNECTING;
 	m->connection = MAX(m->connection + 1, engine_now_ns(e));
 	m->conn = e->transport->connect(e->transport, address, &meta_ops, e);
+	/* One that was reached and says nothing, or is not reached at all, must not keep us from the next. */
+	e->clock->timer_start(e->clock, &m->keepalive, SESSION_TIMEOUT_NS);
 }
 
 static void opened(struct io_conn *conn, void *context)
@@ -91,7 +93,8 @@ static void keepalive_due(struct io_timer *timer)
 					struct engine, meta);
 
 	engine_enter(e);
-	if (engine_now_ns(e) - e->meta.keepalive_answered_ns > SESSION_TIMEOUT_NS)
+	if (e->meta.state != META_UP ||
+	    engine_now_ns(e) - e->meta.keepalive_answered_ns > SESSION_TIMEOUT_NS)
 		drop(e); /* silent: perhaps another one answers */
 	else
 		send_keepalive(e);

@@ -14,6 +14,8 @@
 #define RETRY_MIN_NS (20 * NS_PER_MS)
 #define RETRY_MAX_NS (500 * NS_PER_MS)
 #define SILENT_NS    (2 * GRANT_NS)
+/* From the attempt to the answer to HELLO: an end that was let in by a kernel, and then lost power, never says anything. */
+#define HELLO_PATIENCE_NS (5 * NS_PER_S)
 
 static const struct io_conn_ops peer_ops;
 
@@ -41,6 +43,7 @@ static void peer_connect(struct io_timer *timer)
 	p->state = PEER_CONNECTING;
 	p->connection = MAX(p->connection + 1, engine_now_ns(e));
 	p->conn = e->transport->connect(e->transport, peer_address(p), &peer_ops, p);
+	e->clock->timer_start(e->clock, &p->heartbeat, HELLO_PATIENCE_NS);
 }
 
 /* The connection is gone, or has been closed: its grants are over at once. */
@@ -90,7 +93,9 @@ static void heartbeat_due(struct io_timer *timer)
 	uint64_t now = engine_now_ns(e);
 
 	engine_enter(e);
-	if (now - p->p.heard_ns > SILENT_NS) {
+	if (p->state == PEER_CONNECTING) {
+		peer_drop(p); /* and again */
+	} else if (now - p->p.heard_ns > SILENT_NS) {
 		trace(TRACE_WARN, "engine", "cid=%u: silent for %llu ms: the connection is closed",
 		      p->p.cid, (unsigned long long)((now - p->p.heard_ns) / NS_PER_MS));
 		peer_drop(p);
