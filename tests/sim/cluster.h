@@ -94,13 +94,13 @@ struct cluster {
 	struct sim_event tick;
 	struct prng attach_random;
 	bool issuing; /* clients begin new operations */
-	bool steady;  /* nobody attaches or detaches by himself any more */
 	uint64_t workload_began_ns;
 	uint64_t last_done_ns;
 	struct fault_event fault_events[SIM_FAULTS_MAX];
 	size_t bytes_under_way_max, memory_max;
 	uint64_t acknowledged, failed_operations;
 	uint64_t eio;
+	unsigned killed_while_opening; /* what the store held then has no owner: it leaks, as it does when a process ends */
 };
 
 /* Builds hosts, network, disks; starts nothing. */

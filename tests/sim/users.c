@@ -53,7 +53,7 @@ struct user {
 	/* verification */
 	uint64_t verify_next;
 	unsigned verify_under_way, verify_failed;
-	void (*verify_done)(void *context, unsigned failed);
+	void (*verify_done)(void *context, struct user *user, unsigned failed);
 	void *verify_context;
 };
 
@@ -338,7 +338,7 @@ static void client_run(struct sim_event *event)
 	struct user *user = client->user;
 	const struct params *p = &user->cluster->params;
 
-	if (user->state != USER_ATTACHED || client->begun >= p->operations || user->cluster->steady)
+	if (user->state != USER_ATTACHED || client->begun >= p->operations)
 		return;
 	if (!user->cluster->issuing) {
 		client_plan(client, IDLE_NS);
@@ -489,15 +489,14 @@ static void verify_more(struct user *user)
 		operation_submit(op);
 	}
 	if (user->verify_under_way == 0) {
-		void (*done)(void *context, unsigned failed) = user->verify_done;
+		void (*done)(void *context, struct user *user, unsigned failed) = user->verify_done;
 
 		user->verify_done = NULL;
-		done(user->verify_context,
-		     user->verify_failed + (user->verify_next < user->target->bytes));
+		done(user->verify_context, user, user->verify_failed);
 	}
 }
 
-void user_verify(struct user *user, void (*done)(void *context, unsigned failed), void *context)
+void user_verify(struct user *user, void (*done)(void *context, struct user *user, unsigned failed), void *context)
 {
 	assert(user->state == USER_ATTACHED && !user->verify_done);
 	user->verify_next = 0;
