@@ -570,11 +570,24 @@ static bool admit_protocol(struct store *store, struct store_op *op, enum disk_r
 	return record_state(store, op, kind);
 }
 
+static bool is_write(const struct store_op *op)
+{
+	return op->kind == STORE_WRITE || op->kind == STORE_ZERO || op->kind == STORE_DISCARD;
+}
+
+/* It waits behind a write of its chunk that was refused: applied, it would leave a gap in the generations. */
+static bool is_behind_refused(const struct chunk *c, struct store_op *op)
+{
+	return c && is_write(op) && op_state(op)->ticket <= c->refused_ticket;
+}
+
 /* False if the journal has no room; then nothing has changed. */
 static bool admit(struct store *store, struct store_op *op)
 {
 	if (store->failed)
 		return answer(store, op, STORE_DISK_ERROR);
+	if (is_behind_refused(chunk_find(store, op->chunk), op))
+		return answer(store, op, STORE_NO_SPACE);
 	switch (op->kind) {
 	case STORE_CREATE:
 		return admit_create(store, op);
@@ -667,13 +680,13 @@ static void foresee(struct store *store, struct chunk *c, const struct store_op 
 
 static void foresee_again(struct store *store, struct chunk *c)
 {
-	const struct store_op *op;
+	struct store_op *op;
 
 	c->submitted = c->now;
 	if (!c->waiting)
 		return;
 	TAILQ_FOREACH (op, &store->waiting, link)
-		if (op->chunk == c->id)
+		if (op->chunk == c->id && !is_behind_refused(c, op))
 			foresee(store, c, op);
 }
 
@@ -681,6 +694,8 @@ static void admitted(struct store *store, const struct store_op *op)
 {
 	struct chunk *c = chunk_find(store, op->chunk);
 
+	if (c && is_write(op) && op->status != STORE_OK)
+		c->refused_ticket = store->next_ticket;
 	if (c && (!c->waiting || op->status != STORE_OK))
 		foresee_again(store, c);
 }

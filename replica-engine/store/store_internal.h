@@ -78,6 +78,7 @@ struct chunk {
 	struct chunk_state submitted; /* now, and what waits for room in the journal */
 	uint32_t waiting;             /* operations of this chunk in store->waiting */
 	uint64_t last_ticket;         /* of an operation that concerns all of it */
+	uint64_t refused_ticket;      /* writes up to this one wait behind one that was refused */
 	uint64_t digest;
 	uint32_t unit_count, invalid_units, places;
 	struct unit_table *table; /* NULL: tombstone */
