@@ -74,12 +74,12 @@ void places_release(struct store *store)
 	while (store->freed_count) {
 		struct freed f = store->freed[store->freed_first & store->freed_mask];
 
-		if (f.operation > store->journal.confirmed_operation)
+		if (f.operation > store->journal.confirmed_operation ||
+		    writeback_holds(store, f.place))
 			return;
 		store->freed_first = (store->freed_first + 1) & store->freed_mask;
 		store->freed_count--;
-		if (store->refs[f.place])
-			continue; /* pinned by write-back, which frees it again */
+		assert(!store->refs[f.place]);
 		dirty_clear_place(&store->dirty, f.place);
 		space_give(&store->places, f.place);
 	}

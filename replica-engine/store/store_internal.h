@@ -414,6 +414,8 @@ uint64_t writeback_position(const struct store *store);
 uint64_t writeback_ring_done(const struct store *store);
 void writeback_ring_moved(struct store *store, uint64_t dropped);
 bool writeback_idle(const struct store *store);
+/* Blocks are on their way to this place: it can't be given to anybody else. */
+bool writeback_holds(const struct store *store, uint32_t place);
 
 /* ---- checkpoint.c ---- */
 void checkpoint_init(struct store *store);

@@ -75,14 +75,13 @@ static void window_finish(struct store *store)
 {
 	struct writeback *w = store->writeback;
 
-	for (uint32_t i = 0; i < w->block_count; i++)
-		place_unref(store, w->blocks[i].place);
 	if (!store->failed)
 		w->ring_done += w->window;
 	buf_unref(w->buf);
 	w->buf = NULL;
 	w->running = false;
 	w->block_count = w->next = 0;
+	places_release(store);
 	store_continue(store);
 }
 
@@ -151,6 +150,22 @@ static int by_home(const void *a, const void *b)
 	return x->block < y->block ? -1 : x->block > y->block;
 }
 
+bool writeback_holds(const struct store *store, uint32_t place)
+{
+	const struct writeback *w = store->writeback;
+	uint32_t low = 0, high = w->block_count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (w->blocks[middle].place < place)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < w->block_count && w->blocks[low].place == place;
+}
+
 struct batch_reader {
 	struct store *store;
 	const struct disk_batch *header;
@@ -170,9 +185,8 @@ static void pick_place(struct batch_reader *r, const struct disk_place *p, uint1
 		if (!(mask >> b & 1))
 			continue;
 		d = dirty_find(&r->store->dirty, p->place, b);
-		if (d && d->where == r->where && d->sequence == (uint32_t)r->header->sequence &&
-		    r->store->refs[p->place]) {
-			place_ref(r->store, p->place);
+		/* Also of a place that was freed: that may not be durable yet. */
+		if (d && d->where == r->where && d->sequence == (uint32_t)r->header->sequence) {
 			w->blocks[w->block_count++] =
 				(struct home_block){p->place, b, d->where, d->sequence, r->data};
 		}

@@ -37,8 +37,8 @@ static void teardown(void)
 /* As after a power cut: nothing that isn't on the disk is left. */
 static void crash(void)
 {
-	store_free(store);
 	mem_disk_forget(disk);
+	store_free(store);
 	struct opened o = driver_open(disk);
 	ck_assert_msg(o.status == 0, "%s", o.why);
 	store = o.store;

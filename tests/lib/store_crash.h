@@ -1,0 +1,32 @@
+/*
+ * store_crash.h - crash tests of the store against a model.
+ *
+ * A workload of random operations runs on a recorded disk. Then the power is cut behind every event of the recording, in several ways
+ * each; every disk that may be left is opened, and each chunk must be exactly what the model says after some prefix of the
+ * operations submitted before the cut that holds every one completed before it.
+ */
+#ifndef COPYHOLD_TESTS_STORE_CRASH_H
+#define COPYHOLD_TESTS_STORE_CRASH_H
+
+#include "common/base/base.h"
+
+struct crash_options {
+	uint64_t seed;
+	unsigned operations;   /* recorded; as many again at most go before */
+	unsigned depth;        /* operations in flight */
+	unsigned mixes, tears; /* random cuts of each kind behind each event */
+	unsigned every;        /* look at every n-th event only */
+};
+
+struct crash_result {
+	uint64_t states;
+	uint64_t events;
+	uint64_t operations;
+	uint64_t checkpoints;
+	char problem[512]; /* empty: all is well */
+};
+
+/* Runs one workload and all its cuts. */
+void crash_run(const struct crash_options *options, struct crash_result *result);
+
+#endif
