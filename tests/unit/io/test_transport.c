@@ -224,6 +224,50 @@ START_TEST(a_violation_ends_only_its_connection)
 }
 END_TEST
 
+/* A good stream with some bytes changed, cut off somewhere: whatever it then means, it ends in order. */
+START_TEST(a_damaged_stream_harms_nobody)
+{
+	struct prng prng = {(uint64_t)_i * 7919 + 1};
+	struct end good = {.keep_order = true};
+	const char *address = net_listen("127.0.0.1:0");
+	uint8_t *stream = NULL;
+	size_t bytes = 0;
+	int fd;
+
+	server_template.echo = true;
+	net_connect(&good, address);
+	run_until(loop, server_count == 1);
+	server_template = (struct end){.damaged = true};
+	for (uint64_t id = 0; id < 12; id++) {
+		size_t frame_bytes;
+		uint8_t *frame = raw_frame(ALL_SHAPES + prng_below(&prng, 100), &frame_bytes);
+
+		stream = realloc(stream, bytes + frame_bytes);
+		memcpy(stream + bytes, frame, frame_bytes);
+		bytes += frame_bytes;
+		free(frame);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		stream[prng_below(&prng, bytes)] ^= (uint8_t)(1u << prng_below(&prng, 8));
+	bytes = 1 + prng_below(&prng, bytes);
+	fd = raw_connect(address);
+	run_until(loop, server_count == 2);
+	for (size_t at = 0; at < bytes && !server[1].closed;) {
+		size_t piece = 1 + prng_below(&prng, 20000);
+
+		piece = MIN(piece, bytes - at);
+		ck_assert_int_eq(send(fd, stream + at, piece, MSG_NOSIGNAL), (int)piece);
+		at += piece;
+		run_turns(loop, 2);
+	}
+	close(fd);
+	run_until(loop, server[1].closed);
+	send_id(good.conn, 0);
+	run_until(loop, good.frames == 1);
+	free(stream);
+}
+END_TEST
+
 /* A peer that ends in the middle of a frame has not closed in order. */
 START_TEST(an_end_inside_a_frame_is_a_reset)
 {
@@ -603,6 +647,7 @@ int main(void)
 	tcase_add_test(tcase, frames_that_come_byte_by_byte);
 	tcase_add_loop_test(tcase, frames_that_come_in_odd_pieces, 0, 5);
 	tcase_add_loop_test(tcase, a_violation_ends_only_its_connection, 0, GARBAGE_KINDS);
+	tcase_add_loop_test(tcase, a_damaged_stream_harms_nobody, 0, 60);
 	tcase_add_loop_test(tcase, an_end_inside_a_frame_is_a_reset, 0, 7);
 	tcase_add_test(tcase, a_half_open_peer_counts_as_closed);
 	tcase_add_test(tcase, a_reset_is_told);
