@@ -493,7 +493,10 @@ struct msg_report_entry {
 	uint64_t allocated_bytes;
 };
 
-/* What a chunk server has; sent in parts of up to REPORT_CHUNKS_MAX after each session start and every minute. */
+/*
+ * What a chunk server has; sent in parts of up to REPORT_CHUNKS_MAX after each session start and every minute (every ten seconds if
+ * one part holds it all).
+ */
 #define REPORT_CHUNKS_MAX 4096
 struct msg_report {
 	bool first, last;

@@ -1,13 +1,14 @@
 /*
  * chunkd_report.c - what the meta service hears: health once a second, and all replicas in parts after each session start
- * and every minute. A part is sent when the one before it was answered. The answers bring metad's epochs: fences.
+ * and every minute, or every ten seconds while one part holds them all, so that what people see is fresh. A part is sent when the one before it was answered. The answers bring metad's epochs: fences.
  */
 #include "replica-engine/chunkd/chunkd_private.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 
-#define REPORT_INTERVAL_NS (60 * NS_PER_S)
+#define REPORT_INTERVAL_NS       (60 * NS_PER_S)
+#define REPORT_SMALL_INTERVAL_NS (10 * NS_PER_S)
 
 /* ---- replicas ---- */
 
@@ -44,8 +45,9 @@ static void send_part(struct chunkd *d, bool first)
 void report_begin(struct chunkd *d)
 {
 	d->meta.report_next = 0;
-	d->meta.report_ns = chunkd_now_ns(d) + REPORT_INTERVAL_NS;
 	send_part(d, true);
+	d->meta.report_ns = chunkd_now_ns(d) + (d->meta.report_more ? REPORT_INTERVAL_NS
+								    : REPORT_SMALL_INTERVAL_NS);
 }
 
 void report_answered(struct chunkd *d, const struct msg *msg)
