@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define SERVER_TIMEOUT_MS 60000
@@ -26,16 +24,30 @@
 
 /* ---- attach ---- */
 
-static bool accepts_connections(void *context)
+/*
+ * Looks, and doesn't touch: a connection that goes away before its handshake makes nbdkit answer ESHUTDOWN to all others. A
+ * line of /proc/net/unix: address, references, protocol, flags (bit 16: listening), type, state, inode, path.
+ */
+static bool is_listening(void *context)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool connected;
+	FILE *file = fopen("/proc/net/unix", "re");
+	char *line = NULL;
+	size_t line_bytes = 0;
+	bool found = false;
+	unsigned flags;
+	int path_at;
 
-	snprintf(address.sun_path, sizeof address.sun_path, "%s", (const char *)context);
-	connected = connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
-	close(fd);
-	return connected;
+	if (!file)
+		return false;
+	while (!found && getline(&line, &line_bytes, file) > 0) {
+		line[strcspn(line, "\n")] = 0;
+		path_at = 0;
+		if (sscanf(line, "%*s %*s %*s %x %*s %*s %*s %n", &flags, &path_at) == 1 && path_at)
+			found = (flags & 0x10000) && strcmp(line + path_at, context) == 0;
+	}
+	free(line);
+	fclose(file);
+	return found;
 }
 
 static enum exit_code start_server(const struct invocation *in, struct attachment *attachment)
@@ -63,14 +75,13 @@ static enum exit_code start_server(const struct invocation *in, struct attachmen
 	if (option_is_set(in, "force"))
 		argv[n++] = (char *)(uintptr_t) "force=1";
 	argv[n] = NULL;
-	rc = process_start(argv, log, &attachment->server);
+	rc = process_start_orphan(argv, log, &attachment->server);
 	if (rc) {
 		code = fail(in, "ATTACH_FAILED", "apt-get install nbdkit",
 			    "nbdkit can't be run: %s", strerror(-rc));
 	} else {
 		attachment_save(attachment);
-		rc = process_wait_ready(&attachment->server, accepts_connections, sock,
-					SERVER_TIMEOUT_MS);
+		rc = process_wait_ready(&attachment->server, is_listening, sock, SERVER_TIMEOUT_MS);
 	}
 	if (rc && code == EXIT_CODE_OK) {
 		attachment_reason(attachment, "nbdkit.log", reason, sizeof reason);

@@ -133,7 +133,7 @@ static void become_supervisor(struct nbd_attachment *a, int lock,
 			close(fd);
 	}
 	(void)!chdir("/");
-	a->supervisor = process_self();
+	process_find(getpid(), &a->supervisor);
 	if (nbd_attachment_save(a) != 0)
 		_exit(EXIT_FAILURE);
 	_exit(supervisor_run(a, options));

@@ -1,15 +1,21 @@
 /* attach_nbdkit.c - see attach_nbdkit.h. */
 #include "meta-service/ctl/attach_nbdkit.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ARGUMENTS_MAX  24
 #define TEXT_BYTES     320
 #define LISTEN_POLL_NS 20000000
+#define DRAIN_POLL_MS  10
 
 /*
  * The kernel keeps up to this many requests under way per connection, and sends all of them over one connection when the
@@ -90,7 +96,7 @@ int nbdkit_start(struct nbd_attachment *a, bool force)
 		return error;
 	unlink(path);
 	build_arguments(a, path, force, &arguments);
-	error = process_start(arguments.items, log, &a->nbdkit);
+	error = process_start_orphan(arguments.items, log, &a->nbdkit);
 	for (unsigned i = 0; i < arguments.count; i++)
 		free(arguments.items[i]);
 	return error;
@@ -131,10 +137,15 @@ int nbdkit_open(const struct nbd_attachment *a, unsigned count, bool (*stop)(voi
 	return result;
 }
 
-unsigned nbdkit_count_connections(const struct nbd_attachment *a)
+/*
+ * The inodes of the server's ends of the process's connections, at most max of them; returns how many there are. In
+ * /proc/net/unix (Num RefCount Protocol Flags Type St Inode Path) they carry the path that they were reached by, in state 3.
+ */
+static unsigned list_connections(const struct nbd_attachment *a, uint64_t *inodes, unsigned max)
 {
 	char path[NBD_ATTACHMENT_PATH_BYTES], line[512], name[NBD_ATTACHMENT_PATH_BYTES];
 	unsigned state, count = 0;
+	uint64_t inode;
 	FILE *file;
 
 	if (socket_path(a, path) != 0)
@@ -142,14 +153,85 @@ unsigned nbdkit_count_connections(const struct nbd_attachment *a)
 	file = fopen("/proc/net/unix", "re");
 	if (!file)
 		return 0;
-	/* Num RefCount Protocol Flags Type St Inode Path; the server's ends carry the path they were reached by, in state 3. */
 	while (fgets(line, sizeof line, file)) {
-		if (sscanf(line, "%*s %*s %*s %*s %*s %x %*s %255s", &state, name) == 2 &&
-		    state == 3 && strcmp(name, path) == 0)
-			count++;
+		if (sscanf(line, "%*s %*s %*s %*s %*s %x %" SCNu64 " %255s", &state, &inode,
+			   name) != 3 ||
+		    state != 3 || strcmp(name, path) != 0)
+			continue;
+		if (count < max)
+			inodes[count] = inode;
+		count++;
 	}
 	fclose(file);
 	return count;
+}
+
+unsigned nbdkit_count_connections(const struct nbd_attachment *a)
+{
+	return list_connections(a, NULL, 0);
+}
+
+/* Shuts a descriptor of the process down if it is one of these sockets. */
+static int cut_if_listed(int pidfd, pid_t pid, const char *number, const uint64_t *inodes,
+			 unsigned count)
+{
+	char path[64], target[64] = "";
+	uint64_t inode;
+	int fd, error;
+
+	snprintf(path, sizeof path, "/proc/%d/fd/%.10s", (int)pid, number);
+	if (readlink(path, target, sizeof target - 1) < 0 ||
+	    sscanf(target, "socket:[%" SCNu64, &inode) != 1)
+		return 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (inodes[i] != inode)
+			continue;
+		fd = pidfd_getfd(pidfd, atoi(number), 0);
+		if (fd < 0)
+			return -errno;
+		error = shutdown(fd, SHUT_RDWR) == 0 ? 0 : -errno;
+		close(fd);
+		return error == -ENOTCONN ? 0 : error;
+	}
+	return 0;
+}
+
+static int cut_connections(const struct nbd_attachment *a)
+{
+	uint64_t inodes[NBD_CONNECTIONS_MAX * 2];
+	unsigned count = MIN(list_connections(a, inodes, ARRAY_SIZE(inodes)), ARRAY_SIZE(inodes));
+	struct dirent *entry;
+	char path[64];
+	int pidfd = pidfd_open(a->nbdkit.pid, 0), error = 0;
+	DIR *dir;
+
+	if (pidfd < 0)
+		return -errno;
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)a->nbdkit.pid);
+	dir = opendir(path);
+	if (!dir)
+		error = -errno;
+	while (dir && !error && (entry = readdir(dir))) {
+		if (entry->d_name[0] != '.')
+			error = cut_if_listed(pidfd, a->nbdkit.pid, entry->d_name, inodes, count);
+	}
+	if (dir)
+		closedir(dir);
+	close(pidfd);
+	return error;
+}
+
+int nbdkit_drain(const struct nbd_attachment *a, unsigned timeout_ms)
+{
+	int error = cut_connections(a);
+
+	for (unsigned waited_ms = 0; !error && nbdkit_count_connections(a) > 0;
+	     waited_ms += DRAIN_POLL_MS) {
+		if (waited_ms >= timeout_ms)
+			error = -ETIMEDOUT;
+		poll(NULL, 0, DRAIN_POLL_MS);
+	}
+	return error;
 }
 
 void nbdkit_last_words(const struct nbd_attachment *a, uint64_t log_offset, char *text,

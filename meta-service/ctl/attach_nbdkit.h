@@ -24,6 +24,13 @@ int nbdkit_open(const struct nbd_attachment *attachment, unsigned count,
 /* How many connections the process has, ours and the kernel's. */
 unsigned nbdkit_count_connections(const struct nbd_attachment *attachment);
 
+/*
+ * Cuts all its connections and waits until it has ended their requests and closed them. The kernel hears no answer any more: a mere
+ * SIGTERM would have nbdkit fail the requests that are under way. -ETIMEDOUT: requests don't end; another negative errno: it
+ * can't be done here. The caller ends the process then.
+ */
+int nbdkit_drain(const struct nbd_attachment *attachment, unsigned timeout_ms);
+
 /* What the process said last, for people: why it failed. */
 void nbdkit_last_words(const struct nbd_attachment *attachment, uint64_t log_offset, char *text,
 		       size_t bytes);

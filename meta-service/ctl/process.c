@@ -55,13 +55,12 @@ bool process_is_alive(const struct process *process)
 	return start_ticks == process->start_ticks && state != 'Z' && state != 'X';
 }
 
-struct process process_self(void)
+int process_find(pid_t pid, struct process *process)
 {
-	struct process self = {.pid = getpid()};
 	char state;
 
-	read_stat(self.pid, &state, &self.start_ticks);
-	return self;
+	process->pid = pid;
+	return read_stat(pid, &state, &process->start_ticks);
 }
 
 int process_start(char *const argv[], const char *log, struct process *process)
@@ -93,6 +92,55 @@ int process_start(char *const argv[], const char *log, struct process *process)
 	process->pid = pid;
 	/* It can't be gone: an ended child stays a zombie until somebody waits for it. */
 	return read_stat(pid, &state, &process->start_ticks);
+}
+
+/* In the child of a child: waits for its parent's end, then becomes argv. */
+static void become_orphan(char *const argv[], const char *log, pid_t parent)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+	int null = open("/dev/null", O_RDONLY);
+	int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+	sigset_t none;
+
+	while (getppid() == parent)
+		nanosleep(&pause, NULL);
+	setsid();
+	dup2(null, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	dup2(out, STDERR_FILENO);
+	closefrom(STDERR_FILENO + 1);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execvp(argv[0], argv);
+	dprintf(STDERR_FILENO, "error: %s can't be run: %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+int process_start_orphan(char *const argv[], const char *log, struct process *process)
+{
+	pid_t between, pid = 0;
+	int ends[2], rc = 0;
+
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return -errno;
+	between = fork();
+	if (between == 0) {
+		pid_t parent = getpid();
+
+		pid = fork();
+		if (pid == 0)
+			become_orphan(argv, log, parent);
+		_exit(write(ends[1], &pid, sizeof pid) == sizeof pid ? 0 : 1);
+	}
+	if (between < 0)
+		rc = -errno;
+	close(ends[1]);
+	if (!rc && (read(ends[0], &pid, sizeof pid) != sizeof pid || pid <= 0))
+		rc = -EAGAIN;
+	close(ends[0]);
+	if (between > 0)
+		waitpid(between, NULL, 0);
+	return rc ? rc : process_find(pid, process);
 }
 
 /* A descriptor that becomes readable when the process ends; -ESRCH if it isn't the one that was remembered. */

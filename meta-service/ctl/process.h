@@ -20,14 +20,20 @@ struct process {
 /* True while it runs; a zombie does not. */
 bool process_is_alive(const struct process *process);
 
-/* The calling process. */
-struct process process_self(void);
+/* A running process, by pid. -ESRCH. */
+int process_find(pid_t pid, struct process *process);
 
 /*
  * Starts argv (NULL at its end; argv[0] is looked for in PATH unless it has a slash) in a session of its own, input from
  * /dev/null, output appended to the file log. A negative errno if it can't be started.
  */
 int process_start(char *const argv[], const char *log, struct process *process);
+
+/*
+ * The same, but its parent is init from its first instruction on: for nbdkit, which asks the kernel (PR_SET_PDEATHSIG) for a
+ * SIGTERM when its parent dies, and has to outlive whoever started it.
+ */
+int process_start_orphan(char *const argv[], const char *log, struct process *process);
 
 /* Waits until is_ready(context). 0; -ESRCH: the process ended before; -ETIMEDOUT. */
 int process_wait_ready(const struct process *process, bool (*is_ready)(void *context),

@@ -194,10 +194,19 @@ static int start_nbdkit(struct supervisor *s)
 	return nbd_attachment_save(s->a);
 }
 
-/* Ends nbdkit: in order if that is possible, so that its leases go back. */
+/*
+ * Ends an nbdkit that serves the device. In order, if that is possible: it carries out what it has read and gives its leases
+ * back, so that the next one needn't wait for them to run out.
+ */
 static void end_nbdkit(struct supervisor *s, bool in_order)
 {
-	process_stop(&s->a->nbdkit, in_order ? TERM_MS : 0);
+	int error = in_order ? nbdkit_drain(s->a, TERM_MS) : -ECANCELED;
+
+	if (error == 0)
+		process_stop(&s->a->nbdkit, TERM_MS);
+	else if (process_is_alive(&s->a->nbdkit))
+		pidfd_send_signal(s->nbdkit_end, SIGKILL, NULL, 0);
+	process_wait_end(&s->a->nbdkit, TERM_MS);
 	take_signals(s);
 }
 

@@ -43,9 +43,9 @@ no_kernel_errors() {
 }
 
 show_state() {
-	echo "--- last kernel messages"; dmesg | tail -40
+	echo "--- last kernel messages"; dmesg | sed "1,/Run \/init/d" | tail -40
 	echo "--- /run/copyhold"
-	for f in /run/copyhold/*/*; do [ -f "$f" ] && { echo "== $f"; tail -c 2500 "$f"; }; done
+	for f in /run/copyhold/*/*/log; do [ -f "$f" ] && { echo "== $f"; tail -20 "$f"; }; done
 	echo "--- processes"; ps | grep -v '\[' | tail -30
 }
 
@@ -63,17 +63,61 @@ fs_check() {
 	esac
 }
 
-# load_start FILE SIZE SECONDS [fio option…]: random writes with checksums in the background; load_wait judges them.
+# ---- volumes: of the cluster on the host, or (VM_STOCK) files behind nbdkit's file plugin ----
+
+needs_cluster() { [ -z "$VM_STOCK" ] || { say "SKIP: there is no cluster: build copyhold-chunkd"; exit 77; }; }
+cluster() { [ -n "$VM_STOCK" ] || host cluster "${1:-3}"; }
+
+# volume_make NAME MEGABYTES
+volume_make() {
+	if [ -n "$VM_STOCK" ]; then truncate -s "$2M" "/tmp/volume.$1"; else host volume "$1" "$2M"; fi
+}
+# volume_attach NAME [CONNECTIONS [OPTION…]]: prints the device
+volume_attach() {
+	va_name=$1 va_connections=${2:-1}
+	[ $# -le 2 ] && shift $# || shift 2
+	if [ -n "$VM_STOCK" ]; then
+		attach-stock attach "$va_name" "" "$va_connections"
+	else
+		copyhold attach "$va_name" --connections "$va_connections" "$@"
+	fi
+}
+volume_upgrade() { if [ -n "$VM_STOCK" ]; then attach-stock upgrade "$1"; else copyhold attach "$1" --upgrade; fi; }
+volume_detach() { copyhold detach "$@"; }
+
+attachment() { # NAME FIELD: of the attachment's state
+	sed -n 's/.*"'"$2"'": "\{0,1\}\([^",]*\).*/\1/p' "/run/copyhold/nbd/$1/attachment.json" | head -1
+}
+pid_of() { # NAME nbdkit|supervisor
+	sed -n '/"'"$2"'": {/,/}/s/.*"pid": \([0-9]*\).*/\1/p' "/run/copyhold/nbd/$1/attachment.json"
+}
+
+# How many requests of nbdN have ended, and how many are under way.
+io_done() { awk '{print $1 + $5 + $12 + $16}' "/sys/block/$1/stat"; }
+# io_goes_on nbdN SECONDS: requests are being answered.
+io_moved() { [ "$(io_done "$1")" -gt "$2" ]; }
+io_goes_on() { wait_for "$2" io_moved "$1" "$(($(io_done "$1") + 20))"; }
+
+# load_start NAME FILE MEGABYTES SECONDS [fio option…]: random writes in the background, each block with a checksum of its own
+# and checked again while it goes on; load_wait NAME: judges it, then reads everything once more.
 load_start() {
-	lf=$1 ls=$2 lt=$3
-	shift 3
-	fio --name=load --filename="$lf" --size="$ls" --rw=randwrite --bs=4k --iodepth=8 --ioengine=libaio --direct=1 \
-		--time_based --runtime="$lt" --verify=crc32c --verify_fatal=1 --do_verify=0 --serialize_overlap=1 --fallocate=none \
-		--verify_backlog=64 --output=/tmp/fio.out "$@" &
-	load_pid=$!
+	ld_name=$1 ld_file=$2 ld_size=$3 ld_seconds=$4
+	shift 4
+	fio --name="$ld_name" --filename="$ld_file" --size="${ld_size}M" --rw=randwrite --bs=4k --iodepth=16 --ioengine=libaio \
+		--direct=1 --time_based --runtime="$ld_seconds" --verify=crc32c --verify_fatal=1 --verify_backlog=256 \
+		--serialize_overlap=1 --fallocate=none --eta=never --output="/tmp/$ld_name.fio" "$@" </dev/null &
+	eval "load_pid_$ld_name=$!"
 }
 load_wait() {
-	wait "$load_pid" || { cat /tmp/fio.out; fail "fio saw an error"; }
-	grep -q 'err= 0' /tmp/fio.out || { cat /tmp/fio.out; fail "fio saw an error"; }
-	grep -E 'IOPS|lat \(.*max|clat' /tmp/fio.out | head -4
+	eval "lw_pid=\$load_pid_$1"
+	if ! wait "$lw_pid" || ! grep -q 'err= 0' "/tmp/$1.fio"; then
+		cat "/tmp/$1.fio"
+		fail "fio saw an error"
+	fi
+	say "load $1: $(sed -n 's/^ *write: \(IOPS=[^,]*\).*/\1/p' "/tmp/$1.fio"), slowest $(longest "$1") ms"
+}
+# The longest that a request took, in ms: the pause that a user saw.
+longest() {
+	sed -n 's/^ *lat (\([mun]*\)sec): min=.*max= *\([0-9.]*\)\(k\{0,1\}\),.*/\1 \2 \3/p' "/tmp/$1.fio" |
+		awk '{v = $2; if ($3 == "k") v *= 1000; if ($1 == "u") v /= 1000; if ($1 == "n") v /= 1000000; if (v > m) m = v} END {printf "%d", m}'
 }
