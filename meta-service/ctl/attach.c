@@ -75,7 +75,7 @@ static enum exit_code start_server(const struct invocation *in, struct attachmen
 	if (option_is_set(in, "force"))
 		argv[n++] = (char *)(uintptr_t) "force=1";
 	argv[n] = NULL;
-	rc = process_start_orphan(argv, log, &attachment->server);
+	rc = process_start(argv, log, &attachment->server);
 	if (rc) {
 		code = fail(in, "ATTACH_FAILED", "apt-get install nbdkit",
 			    "nbdkit can't be run: %s", strerror(-rc));
