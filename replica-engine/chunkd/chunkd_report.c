@@ -46,8 +46,8 @@ void report_begin(struct chunkd *d)
 {
 	d->meta.report_next = 0;
 	send_part(d, true);
-	d->meta.report_ns = chunkd_now_ns(d) + (d->meta.report_more ? REPORT_INTERVAL_NS
-								    : REPORT_SMALL_INTERVAL_NS);
+	d->meta.report_ns = chunkd_now_ns(d) +
+			    (d->meta.report_more ? REPORT_INTERVAL_NS : REPORT_SMALL_INTERVAL_NS);
 }
 
 void report_answered(struct chunkd *d, const struct msg *msg)
