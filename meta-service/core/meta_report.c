@@ -6,7 +6,8 @@
  *
  * A replica that no list names may still be wanted: as the old home of a chunk that lacks a replica it needs only a resync.
  * It is garbage only when its chunk has all its replicas, alive and ACTIVE, or no longer exists, and it is deleted when it has
- * been that for garbage_delay_ms. A chunk above our counters was created by a metad that we know nothing of: never deleted.
+ * been that for garbage_delay_ms. A chunk above our counters was created by a metad that we know nothing of: it raises the doubt of
+ * meta_session.c, and then nothing is deleted.
  */
 #include "meta-service/core/meta_internal.h"
 
@@ -87,8 +88,6 @@ static bool is_garbage(const struct meta *meta, const struct server *server, uin
 {
 	const struct chunk *chunk = meta_find_chunk(meta, id);
 
-	if (id > meta->cluster.chunk)
-		return false;
 	if (!chunk)
 		return true;
 	if (chunk->volume->row.deleting || list_find(&chunk->row, server->row.cid) >= 0)

@@ -223,6 +223,31 @@ START_TEST(chunks_spread_evenly)
 }
 END_TEST
 
+/* Free space weighs, and what was placed since the last report counts as taken. */
+START_TEST(what_was_promised_counts)
+{
+	struct world *w = world_new();
+	struct peer servers[2], engine = new_engine(1);
+	uint64_t count[3] = {0}, volume;
+
+	for (unsigned i = 0; i < 2; i++) {
+		servers[i] = new_server((uint8_t)(i + 1));
+		servers[i].free_bytes = i ? 20 * GIB : 21 * GIB;
+		peer_return(w, &servers[i]);
+	}
+	admin_status_of(w, "volume.create",
+			"{\"name\":\"v\",\"size_bytes\":10737418240,\"replicas\":1}");
+	volume = 1;
+	peer_return(w, &engine);
+	peer_attach(w, &engine, "v", false);
+	for (uint64_t index = 0; index < 24; index++)
+		count[peer_lease_one(w, &engine, volume, index).replicas[0].cid]++;
+	ck_assert_uint_eq(count[1], 14);
+	ck_assert_uint_eq(count[2], 10);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(zones_are_kept_apart)
 {
 	struct msg_chunk chunk;
@@ -352,6 +377,7 @@ WORLD_MAIN("meta lease", grant_creates_in_one_commit, absent_chunk_without_alloc
 	   epochs_and_commits_go_on_after_a_restart, numbers_of_a_failed_commit_are_not_used_again,
 	   fewer_servers_than_replicas_give_a_degraded_chunk,
 	   fewer_servers_than_min_replicas_give_none, full_server_gets_no_replica,
-	   chunks_spread_evenly, zones_are_kept_apart, return_clears_the_owner_and_raises_the_floor,
-	   table_comes_in_the_order_of_indexes, repair_lease_never_stops_an_engine,
-	   engine_may_not_ask_for_repair, dead_servers_are_marked)
+	   chunks_spread_evenly, what_was_promised_counts, zones_are_kept_apart,
+	   return_clears_the_owner_and_raises_the_floor, table_comes_in_the_order_of_indexes,
+	   repair_lease_never_stops_an_engine, engine_may_not_ask_for_repair,
+	   dead_servers_are_marked)

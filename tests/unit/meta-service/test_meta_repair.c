@@ -470,6 +470,24 @@ START_TEST(owner_that_was_away_is_shown_its_list)
 }
 END_TEST
 
+/* What was pushed on a connection that broke may not have come through. */
+START_TEST(list_that_may_be_lost_is_shown_again)
+{
+	setup(4);
+	peer_close(f.w, &f.servers[1]);
+	do_evict(2);
+	world_tick(f.w, 200);
+	ck_assert(list_for_engine() != NULL);
+	world_tick(f.w, 200);
+	ck_assert(list_for_engine() == NULL);
+	peer_close(f.w, &f.engine);
+	peer_return(f.w, &f.engine);
+	world_tick(f.w, 200);
+	ck_assert(list_for_engine() != NULL);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(nothing_is_planned_in_the_grace_after_a_restart)
 {
 	setup(4);
@@ -556,5 +574,6 @@ WORLD_MAIN("meta repair", healthy_chunk_is_left_alone, missing_replica_is_filled
 	   too_few_survivors_fill_before_they_evict, no_survivor_no_repair,
 	   filling_replica_of_a_dead_server_is_replaced, stalled_filling_replica_is_given_up,
 	   filling_replica_that_gets_on_is_kept, dropped_destination_is_avoided_for_a_while,
-	   owner_that_was_away_is_shown_its_list, nothing_is_planned_in_the_grace_after_a_restart,
-	   failed_disk_counts_as_dead, number_of_fillings_per_server_is_bounded)
+	   owner_that_was_away_is_shown_its_list, list_that_may_be_lost_is_shown_again,
+	   nothing_is_planned_in_the_grace_after_a_restart, failed_disk_counts_as_dead,
+	   number_of_fillings_per_server_is_bounded)
