@@ -87,8 +87,10 @@ static int copyhold_after_fork(void)
 
 static void copyhold_cleanup(void)
 {
-	if (handover)
-		handover_stop(handover);
+	if (!handover)
+		return;
+	volume_close_all(handover);
+	handover_stop(handover);
 	handover = NULL;
 }
 

@@ -158,6 +158,24 @@ void volume_close(struct handover *h, struct volume *v)
 	forget(v);
 }
 
+void volume_close_all(struct handover *h)
+{
+	struct volume *v;
+
+	pthread_mutex_lock(&lock);
+	while ((v = LIST_FIRST(&volumes))) {
+		if (v->busy) {
+			pthread_cond_wait(&changed, &lock);
+			continue;
+		}
+		v->users = 1;
+		pthread_mutex_unlock(&lock);
+		volume_close(h, v);
+		pthread_mutex_lock(&lock);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
 struct engine_volume *volume_engine(struct volume *v)
 {
 	return v->engine;

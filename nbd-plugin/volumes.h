@@ -17,6 +17,11 @@ struct volume;
 int volume_open(struct handover *handover, const char *name, bool read_only, bool force,
 		struct volume **volume, char *text);
 void volume_close(struct handover *handover, struct volume *volume);
+/*
+ * Detaches what is left, for the end of the process: nbdkit closes no handle once it has been told to quit. Its connections'
+ * threads must have ended, or be inside volume_close.
+ */
+void volume_close_all(struct handover *handover);
 struct engine_volume *volume_engine(struct volume *volume);
 
 #endif

@@ -47,8 +47,7 @@ attach disk
 pid=$(copyhold attached --json | jq '.attached[0].pid')
 kill_process KILL "$pid"
 copyhold attached --json | jq -e '.attached[0].alive == false' || fail "$(copyhold attached --json)"
-free_again() { copyhold volume show disk --json | jq -e '.volume.attached.alive != true'; }
-wait_for 30 "the meta service sees that it is gone" free_again
+wait_until_free disk
 attach disk
 expect_equal "attached" "$(attached_count)" 1
 mount_device "$DEVICE" "$T/mnt"

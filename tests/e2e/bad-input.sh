@@ -30,7 +30,7 @@ say "things that aren't there"
 expect_failure "nothere" copyhold volume show nothere
 expect_failure "nothere" copyhold volume delete nothere
 expect_failure "99" copyhold server show 99
-expect_failure "12345" copyhold chunk show 12345
+expect_failure "no such chunk" copyhold chunk show 12345
 expect_failure "can't be reached" copyhold --meta 127.0.0.1:1 volume list
 expect_failure "can't be reached" copyhold --meta nosuchhost.invalid:7400 volume list
 expect_failure "no meta service" env -u COPYHOLD_META copyhold volume list

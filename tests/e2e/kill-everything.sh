@@ -5,6 +5,7 @@
 cluster_start
 copyhold volume create disk --size 1G
 for round in 1 2 3; do
+	wait_until_free disk
 	serve disk nbd.sock
 	[ "$round" = 1 ] || nbd-journal verify "$URI" "$T/journal" || fail "acknowledged writes are lost"
 	nbd-journal write "$URI" "$T/journal" seconds=60 depth=64 >"$T/written" &
@@ -19,6 +20,7 @@ for round in 1 2 3; do
 	for pid in $pids; do wait_for 10 "pid $pid is gone" process_is_gone "$pid"; done
 	cluster_restart
 done
+wait_until_free disk
 serve disk nbd.sock
 nbd-journal verify "$URI" "$T/journal" || fail "acknowledged writes are lost"
 end_server "$SERVER_PID"

@@ -5,6 +5,7 @@
 cluster_start
 copyhold volume create disk --size 1G
 for round in 1 2 3; do
+	wait_until_free disk
 	serve disk nbd.sock
 	[ "$round" = 1 ] || nbd-journal verify "$URI" "$T/journal" || fail "acknowledged writes are lost"
 	nbd-journal write "$URI" "$T/journal" seconds=30 connections=2 >"$T/written" &
@@ -17,6 +18,7 @@ for round in 1 2 3; do
 	expect_equal "exit of the writer" $rc 3
 	say "$(cat "$T/written")"
 done
+wait_until_free disk
 serve disk nbd.sock
 nbd-journal verify "$URI" "$T/journal" || fail "acknowledged writes are lost"
 end_server "$SERVER_PID"

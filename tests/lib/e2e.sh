@@ -179,6 +179,9 @@ serves() {
 	process_is_alive "$2" || fail "nbdkit ended: $(cat "$1.nbdkit.log")"
 	[ -S "$1" ]
 }
+# After a crash of its nbdkit: until the meta service has noticed that nobody holds the volume any more.
+wait_until_free() { wait_for 30 "volume $1 is free" is_free "$1"; }
+is_free() { copyhold volume show "$1" --json | jq -e '.volume.attached | . == null or .alive == false'; }
 # end_server PID: in order.
 end_server() {
 	kill "$1"
