@@ -87,6 +87,18 @@ START_TEST(a_discarded_range_can_be_written_again)
 }
 END_TEST
 
+/* How a user has himself called from the loop. */
+START_TEST(a_read_of_nothing_completes)
+{
+	struct test_request t = {.request = {.op = IO_DISK_READ, .result = 1, .done = on_done}};
+
+	submit(&t);
+	ck_assert_uint_eq(t.done, 0);
+	run_until(loop, t.done);
+	ck_assert_int_eq(t.request.result, 0);
+}
+END_TEST
+
 START_TEST(a_discard_gives_space_back)
 {
 	struct stat before, after;
@@ -364,6 +376,7 @@ int main(void)
 	tcase_add_test(tcase, a_new_file_is_all_zeros);
 	tcase_add_test(tcase, the_smallest_block_can_be_written);
 	tcase_add_test(tcase, a_discarded_range_can_be_written_again);
+	tcase_add_test(tcase, a_read_of_nothing_completes);
 	tcase_add_test(tcase, a_discard_gives_space_back);
 	tcase_add_test(tcase, many_requests_at_once);
 	tcase_add_test(tcase, a_mix_of_requests);
