@@ -413,6 +413,7 @@ static void on_tick(struct meta *meta)
 		meta_scan_soon(meta);
 	}
 	meta_expire_sessions(meta);
+	meta_push_servers(meta);
 	meta_answer_attaches(meta);
 	meta_plan(meta);
 }
@@ -450,7 +451,6 @@ void meta_step(struct meta *meta, const struct meta_event *event, struct meta_up
 		on_tick(meta);
 		break;
 	}
-	meta_push_servers(meta);
 	if (!same_counters(&before, &meta->cluster))
 		meta_put_cluster(meta);
 	meta->update = NULL;

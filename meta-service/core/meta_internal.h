@@ -225,7 +225,10 @@ bool server_is_dead(const struct meta *meta, const struct server *server);
 /* For how long it has been dead; 0: it isn't. */
 uint64_t server_dead_ns(const struct meta *meta, const struct server *server);
 void meta_send_servers(struct meta *meta, uint64_t connection);
-/* Pushes SERVERS to every session if something in them has changed. */
+/*
+ * Pushes SERVERS to every session if something in them has changed. At each tick, not at once: when a cluster starts, all
+ * its chunk servers come within a moment.
+ */
 void meta_push_servers(struct meta *meta);
 
 /* ---- placement (meta_placement.c) ---- */

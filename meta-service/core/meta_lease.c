@@ -272,6 +272,7 @@ void meta_on_lease(struct meta *meta, struct connection *connection, const struc
 		meta_send(meta, connection->id, &answer, NULL);
 		return;
 	}
+	meta_push_servers(meta); /* a list may name one that has just come */
 	chunks = xcalloc(lease->count, sizeof *chunks);
 	for (uint32_t i = 0; i < lease->count; i++) {
 		if (lease->repair)

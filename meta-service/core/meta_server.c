@@ -164,6 +164,7 @@ void meta_on_server_session(struct meta *meta, struct connection *connection, co
 	if (meta->doubt.doubted)
 		meta_doubt_text(meta, answer.u.session_ok.text);
 	meta_send(meta, connection->id, &answer, NULL);
+	meta_send_servers(meta, connection->id);
 	meta->servers_changed = true;
 	meta_advance_deletions(meta, server);
 	meta_scan_soon(meta);

@@ -197,7 +197,32 @@ START_TEST(silent_server_dies_after_the_timeout)
 	/* it comes back with its number */
 	peer_return(w, &servers[0]);
 	ck_assert_uint_eq(servers[0].cid, 1);
+	world_tick(w, 200);
 	ck_assert(find_output(w, servers[1].connection, MSG_SERVERS)->u.servers.servers[0].alive);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(many_that_come_are_told_together)
+{
+	struct world *w = world_new();
+	struct peer servers[4], engine = new_engine(1);
+	const struct msg *msg;
+
+	peer_return(w, &engine);
+	for (unsigned i = 0; i < 4; i++) {
+		servers[i] = new_server((uint8_t)(i + 1));
+		peer_return(w, &servers[i]);
+		ck_assert_uint_eq(count_outputs(w, MSG_SERVERS), 1);
+		ck_assert(find_output(w, servers[i].connection, MSG_SERVERS) != NULL);
+	}
+	world_tick(w, 200);
+	msg = find_output(w, engine.connection, MSG_SERVERS);
+	ck_assert(msg != NULL);
+	ck_assert_uint_eq(msg->u.servers.count, 4);
+	ck_assert_str_eq(msg->u.servers.servers[3].address, "10.0.0.4:7701");
+	world_tick(w, 200);
+	ck_assert_uint_eq(count_outputs(w, MSG_SERVERS), 0);
 	world_free(w);
 }
 END_TEST
@@ -311,5 +336,6 @@ WORLD_MAIN("meta session", new_disk_gets_a_cid_in_the_same_commit,
 	   newest_process_of_a_disk_wins, new_connection_of_an_instance_replaces_the_old,
 	   role_must_fit_the_greeting, message_without_a_session_closes,
 	   message_that_is_not_ours_closes, silent_server_dies_after_the_timeout,
-	   nobody_is_dead_just_after_a_restart, older_store_changes_nothing,
-	   confirmed_store_starts_above_all_reported, report_of_an_unknown_commit_raises_the_doubt)
+	   many_that_come_are_told_together, nobody_is_dead_just_after_a_restart,
+	   older_store_changes_nothing, confirmed_store_starts_above_all_reported,
+	   report_of_an_unknown_commit_raises_the_doubt)
