@@ -278,7 +278,7 @@ static void lease_refused(struct chunk *c, enum wire_status status, const char *
 	}
 	trace(TRACE_WARN, "engine", "volume=%s index=%llu: no lease: %s: %s", c->volume->info.name,
 	      (unsigned long long)c->index, wire_status_name(status), text);
-	if (c->allocating) {
+	if (c->allocating || c->fence_first) {
 		engine_want_lease(c);
 		return;
 	}

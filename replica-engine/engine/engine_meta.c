@@ -282,8 +282,13 @@ void engine_meta_session_lost(struct engine *e)
 
 	e->meta.granted_until_ns = 0;
 	engine_volumes_meta_down(e);
-	for (c = e->chunks; c; c = c->hh.next)
+	for (c = e->chunks; c; c = c->hh.next) {
+		bool unanswered = c->lease_sent;
+
 		c->lease_sent = false;
+		if (c->repair && unanswered)
+			engine_want_lease(c);
+	}
 }
 
 void engine_set_meta(struct engine *e, void (*send)(void *context, const struct msg *msg),

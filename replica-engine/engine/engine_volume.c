@@ -166,8 +166,11 @@ void engine_volumes_meta_down(struct engine *e)
 		v->detach_sent = false;
 		HASH_ITER(by_index, v->chunks, c, next)
 		{
+			bool unanswered = c->lease_sent;
+
 			c->lease_sent = false;
-			if (c->allocating)
+			/* No request asks for these again. */
+			if (c->allocating || (c->fence_first && unanswered))
 				engine_want_lease(c);
 		}
 	}
