@@ -70,11 +70,11 @@ static void fail(int code, const char *format, ...)
 
 /* ---- options ---- */
 
-static bool set_delay(struct meta_config *config, const char *name, uint64_t value)
+static uint64_t *find_delay(struct meta_config *config, const char *name)
 {
 	struct {
 		const char *name;
-		uint64_t *to;
+		uint64_t *delay;
 	} const delays[] = {
 		{"scan_ms", &config->scan_ms},
 		{"resync_grace_ms", &config->resync_grace_ms},
@@ -84,21 +84,38 @@ static bool set_delay(struct meta_config *config, const char *name, uint64_t val
 		{"repair_stall_ms", &config->repair_stall_ms},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(delays); i++) {
-		if (strcmp(delays[i].name, name) != 0)
-			continue;
-		*delays[i].to = value;
-		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(delays); i++)
+		if (strcmp(delays[i].name, name) == 0)
+			return delays[i].delay;
+	return NULL;
+}
+
+static bool set_delay(struct options *options, const char *name, const char *value)
+{
+	uint64_t *delay = find_delay(&options->meta, name);
+	unsigned long long number;
+	char *end;
+
+	if (!delay) {
+		snprintf(options->bad, sizeof options->bad, "there is no setting %s in [meta]",
+			 name);
+		return false;
 	}
-	return false;
+	errno = 0;
+	number = strtoull(value, &end, 10);
+	if (errno || end == value || *end || *value == '-' || number > UINT32_MAX) {
+		snprintf(options->bad, sizeof options->bad, "%s = %s: not a number of milliseconds",
+			 name, value);
+		return false;
+	}
+	*delay = number;
+	return true;
 }
 
 /* inih's callback: 1 if the line is good. Sections of other programs are not ours to judge. */
 static int config_line(void *context, const char *section, const char *name, const char *value)
 {
 	struct options *options = context;
-	char *end;
-	unsigned long long number;
 
 	if (strcmp(section, "meta") != 0)
 		return 1;
@@ -112,19 +129,7 @@ static int config_line(void *context, const char *section, const char *name, con
 		options->file_listen = xstrdup(value);
 		return 1;
 	}
-	errno = 0;
-	number = strtoull(value, &end, 10);
-	if (errno || end == value || *end || *value == '-' || number > UINT32_MAX) {
-		snprintf(options->bad, sizeof options->bad, "%s = %s: not a number of milliseconds",
-			 name, value);
-		return 0;
-	}
-	if (!set_delay(&options->meta, name, number)) {
-		snprintf(options->bad, sizeof options->bad, "there is no setting %s in [meta]",
-			 name);
-		return 0;
-	}
-	return 1;
+	return set_delay(options, name, value);
 }
 
 static void read_config(struct options *options)
