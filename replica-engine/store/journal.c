@@ -6,7 +6,8 @@
  * Batches complete in order, whatever the disk does. A batch never wraps; what is left at the end of the ring is skipped.
  *
  * Room is promised when a record is added (journal_collect), so that what was applied in memory can always be
- * written. After a failed write all that comes later fails too.
+ * written. When write-back falls behind, records are let in only as it gets on, first somewhat faster than it, then slower: the
+ * foreground slows down smoothly long before the journal is full. After a failed write all that comes later fails too.
  */
 #include "replica-engine/store/store_internal.h"
 
@@ -180,13 +181,50 @@ static bool journal_has_room(const struct store *store, uint64_t bytes)
 	return j->head - j->tail + j->reserved + bytes + slack <= store->super.journal_bytes;
 }
 
+/* What write-back has not brought home yet, with what is going to be written. */
+static uint64_t backlog(const struct store *store)
+{
+	return store->journal.head + store->journal.reserved - writeback_position(store);
+}
+
+static int64_t credit_max(const struct store *store)
+{
+	return (int64_t)MAX(store->super.journal_bytes / 64, 256 * KIB);
+}
+
+static bool held_back(struct store *store, uint64_t bytes)
+{
+	struct journal *j = &store->journal;
+
+	if (backlog(store) <= store->super.journal_bytes / 4 || writeback_idle(store)) {
+		j->credit_bytes = credit_max(store);
+		return false;
+	}
+	if (j->credit_bytes < (int64_t)bytes)
+		return true;
+	j->credit_bytes -= (int64_t)bytes;
+	return false;
+}
+
+void journal_add_credit(struct store *store, uint64_t bytes)
+{
+	struct journal *j = &store->journal;
+	uint64_t quarter = store->super.journal_bytes / 4;
+	uint64_t over = backlog(store) > quarter ? MIN(backlog(store) - quarter, quarter) : 0;
+
+	/* 3/2 of what came home when a quarter of the journal isn't at home, 1/2 when it is half. */
+	j->credit_bytes += (int64_t)(bytes / 2 * (3 * quarter - 2 * over) / quarter);
+	j->credit_bytes = MIN(j->credit_bytes, credit_max(store));
+}
+
 struct batch *journal_collect(struct store *store, uint32_t record_bytes, uint32_t data_bytes)
 {
 	struct batch *b = collecting(store);
 
 	if (record_bytes && !store->failed &&
-	    !journal_has_room(store,
-			      ROUND_UP(record_bytes, BLOCK_BYTES) + data_bytes + BLOCK_BYTES))
+	    (!journal_has_room(store,
+			       ROUND_UP(record_bytes, BLOCK_BYTES) + data_bytes + BLOCK_BYTES) ||
+	     held_back(store, record_bytes + data_bytes)))
 		return NULL;
 	if (b && !batch_has_room(b, record_bytes, data_bytes)) {
 		b->closed = true;

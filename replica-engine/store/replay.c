@@ -13,7 +13,7 @@
 
 #include "common/base/crc.h"
 
-#define WINDOW   ((uint32_t)WINDOW_BYTES_MAX)
+#define WINDOW   ((uint32_t)SEGMENT_BYTES_MAX)
 #define PENDING  16u
 #define SCAN_MAX (16 * MIB)
 

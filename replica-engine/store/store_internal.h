@@ -32,7 +32,7 @@
 #define BATCHES_IN_FLIGHT 2u
 #define RECENT_SLOTS      16384u
 #define JOURNAL_BYTES_MIN MIB
-#define WINDOW_BYTES_MAX  (2 * MIB)
+#define SEGMENT_BYTES_MAX (2 * MIB)
 #define OPEN_DEPTH        8u
 #define MEMORY_PER_TIB    (GIB * 16 / 10)
 
@@ -374,6 +374,8 @@ void journal_init(struct store *store);
 void journal_destroy(struct store *store);
 /* The batch that is collected, with room for a record and blocks; NULL if the journal has none. */
 struct batch *journal_collect(struct store *store, uint32_t record_bytes, uint32_t data_bytes);
+/* So many bytes of the journal came home: so much more may be let in. */
+void journal_add_credit(struct store *store, uint64_t bytes);
 /* A fresh batch must be begun for what comes next. */
 void journal_close_batch(struct store *store);
 void *batch_record(struct batch *b, uint32_t bytes);

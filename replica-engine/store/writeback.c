@@ -1,7 +1,7 @@
 /*
  * writeback.c - brings blocks from the journal home.
  *
- * It goes through the journal from the oldest batch on, a window of consecutive batches at a time: reads them in one request,
+ * It goes through the journal from the oldest batch on, a window of consecutive batches at a time: reads them in large requests,
  * picks the blocks that are still the newest of their place, sorts them by place and writes them. A block that was
  * overwritten or freed meanwhile costs nothing. The home writes need not be durable one by one: the tail moves
  * only at a checkpoint, after a SYNC (checkpoint.c).
@@ -10,7 +10,10 @@
  */
 #include "replica-engine/store/store_internal.h"
 
-#define WINDOW_BLOCKS (WINDOW_BYTES_MAX / BLOCK_BYTES)
+#define SEGMENTS_MAX  4u
+#define WINDOW_BLOCKS (SEGMENTS_MAX * SEGMENT_BYTES_MAX / BLOCK_BYTES)
+#define DEPTH_MIN     4u
+#define DEPTH_MAX     32u
 
 struct home_block {
 	uint32_t place;
@@ -19,28 +22,42 @@ struct home_block {
 	uint8_t *data;
 };
 
+/* Batches of a window that lie side by side and are read in one request. */
+struct segment {
+	uint64_t first, count; /* in the ring, from ring_done on */
+	uint64_t bytes;
+	uint32_t live;
+	struct buf *buf;
+	int error;
+};
+
 struct writeback {
 	bool running;
 	uint64_t ring_done; /* batches of the ring that are at home */
 	uint64_t window;    /* batches that are under way */
 	uint64_t window_bytes;
-	struct buf *buf;
+	struct segment segments[SEGMENTS_MAX];
+	uint32_t segment_count, reads;
 	struct home_block blocks[WINDOW_BLOCKS];
 	uint32_t block_count, next, in_flight;
-	uint32_t depth;
-	bool all; /* write back everything */
 };
 
 void writeback_init(struct store *store)
 {
 	store->writeback = xcalloc(1, sizeof *store->writeback);
-	store->writeback->depth = 16;
+}
+
+static void free_buffers(struct writeback *w)
+{
+	for (uint32_t i = 0; i < w->segment_count; i++)
+		buf_unref(w->segments[i].buf);
+	w->segment_count = 0;
 }
 
 void writeback_destroy(struct store *store)
 {
 	if (store->writeback)
-		buf_unref(store->writeback->buf);
+		free_buffers(store->writeback);
 	free(store->writeback);
 }
 
@@ -77,8 +94,7 @@ static void window_finish(struct store *store)
 
 	if (!store->failed)
 		w->ring_done += w->window;
-	buf_unref(w->buf);
-	w->buf = NULL;
+	free_buffers(w);
 	w->running = false;
 	w->block_count = w->next = 0;
 	places_release(store);
@@ -102,8 +118,16 @@ static void home_written(struct io *io)
 			dirty_clear(&store->dirty, first[i].place, first[i].block, first[i].where,
 				    first[i].sequence);
 	}
+	if (!store->failed)
+		journal_add_credit(store, w->window_bytes * io->number / w->block_count);
 	io_put(io);
-	write_more(store);
+	if (w->in_flight || w->next < w->block_count) {
+		write_more(store);
+		if (!TAILQ_EMPTY(&store->waiting))
+			store_continue(store);
+	} else {
+		window_finish(store);
+	}
 }
 
 static uint64_t home_of(const struct store *store, const struct home_block *b)
@@ -131,11 +155,21 @@ static void write_run(struct store *store)
 	io_write(io, home_of(store, first), 0);
 }
 
+/* Few home writes at a time while there is plenty of room, more as it gets less. */
+static uint32_t depth(const struct store *store)
+{
+	uint64_t backlog = store->journal.head - writeback_position(store);
+	uint64_t eighth = store->super.journal_bytes / 8;
+	uint64_t over = backlog > eighth ? MIN(backlog - eighth, eighth) : 0;
+
+	return DEPTH_MIN + (uint32_t)((DEPTH_MAX - DEPTH_MIN) * over / eighth);
+}
+
 static void write_more(struct store *store)
 {
 	struct writeback *w = store->writeback;
 
-	while (!store->failed && w->next < w->block_count && w->in_flight < w->depth)
+	while (!store->failed && w->next < w->block_count && w->in_flight < depth(store))
 		write_run(store);
 	if (!w->in_flight)
 		window_finish(store);
@@ -255,68 +289,109 @@ static void lose_batch(struct store *store, const struct batch_info *info)
 		dirty_clear_batch(&store->dirty, (uint32_t)info->sequence);
 }
 
-static void window_read(struct io *io)
+static void pick_segment(struct store *store, const struct segment *g)
 {
-	struct store *store = io->store;
 	struct writeback *w = store->writeback;
-	uint8_t *at = w->buf->data;
+	uint8_t *at = g->buf->data;
 
-	if (io->request.result)
-		store->counters.read_errors++;
-	for (uint64_t i = 0; i < w->window; i++) {
-		const struct batch_info *info = journal_info(store, w->ring_done + i);
+	for (uint64_t i = 0; i < g->count; i++) {
+		const struct batch_info *info = journal_info(store, w->ring_done + g->first + i);
 
-		if (info->live && (io->request.result || !pick_batch(store, info, at)))
+		if (info->live && (g->error || !pick_batch(store, info, at)))
 			lose_batch(store, info);
 		at += info->bytes;
 	}
+}
+
+static void segment_read(struct io *io)
+{
+	struct store *store = io->store;
+	struct writeback *w = store->writeback;
+	struct segment *g = io->user;
+
+	g->error = io->request.result;
+	if (g->error)
+		store->counters.read_errors++;
 	io_put(io);
+	if (--w->reads)
+		return;
+	for (uint32_t i = 0; i < w->segment_count; i++)
+		if (w->segments[i].buf)
+			pick_segment(store, &w->segments[i]);
 	qsort(w->blocks, w->block_count, sizeof w->blocks[0], by_home);
 	write_more(store);
 }
 
-/* Batches from ring_done on that lie side by side; returns how many may be written back together. */
-static uint64_t choose_window(struct store *store, uint32_t *live)
+/* The batches from g->first on that lie side by side and may be written back. */
+static bool choose_segment(struct store *store, struct segment *g, uint64_t limit)
 {
-	struct writeback *w = store->writeback;
-	uint64_t n = 0, limit = MIN(WINDOW_BYTES_MAX, store->super.journal_bytes / 8);
+	uint64_t from = store->writeback->ring_done + g->first;
 
-	w->window_bytes = 0;
-	*live = 0;
-	while (w->ring_done + n < store->journal.ring_count) {
-		const struct batch_info *info = journal_info(store, w->ring_done + n);
+	while (from + g->count < store->journal.ring_count) {
+		const struct batch_info *info = journal_info(store, from + g->count);
 
 		/* What has no block to bring home need only be complete. */
 		if (info->sequence > (info->live ? store->journal.confirmed_sequence
 						 : store->journal.durable_sequence))
 			break;
-		if (n && (w->window_bytes + info->bytes > limit ||
-			  journal_info(store, w->ring_done)->position + w->window_bytes !=
-				  info->position ||
-			  info->position % store->super.journal_bytes == 0))
+		if (g->count && (g->bytes + info->bytes > limit ||
+				 journal_info(store, from)->position + g->bytes != info->position ||
+				 info->position % store->super.journal_bytes == 0))
 			break;
-		w->window_bytes += info->bytes;
-		*live += info->live;
-		n++;
+		g->bytes += info->bytes;
+		g->live += info->live;
+		g->count++;
 	}
-	return n;
+	return g->count > 0;
+}
+
+static void choose_window(struct store *store)
+{
+	struct writeback *w = store->writeback;
+	uint64_t limit = MIN(SEGMENT_BYTES_MAX, store->super.journal_bytes / 8 / SEGMENTS_MAX);
+
+	w->window = w->window_bytes = 0;
+	w->segment_count = 0;
+	while (w->segment_count < SEGMENTS_MAX) {
+		struct segment g = {.first = w->window};
+
+		if (!choose_segment(store, &g, limit))
+			break;
+		if (!g.live && !w->segment_count) {
+			w->ring_done += g.count;
+			journal_add_credit(store, g.bytes);
+			continue;
+		}
+		w->segments[w->segment_count++] = g;
+		w->window += g.count;
+		w->window_bytes += g.bytes;
+	}
+}
+
+static void read_segment(struct store *store, struct segment *g)
+{
+	struct io *io = io_get(store, segment_read);
+	uint64_t first = store->writeback->ring_done + g->first;
+
+	g->buf = buf_new(g->bytes);
+	io->user = g;
+	io_add(io, g->buf->data, g->bytes);
+	io_read(io, journal_ring_offset(store, journal_info(store, first)->position));
 }
 
 static void window_start(struct store *store)
 {
 	struct writeback *w = store->writeback;
-	uint32_t live;
-	struct io *io;
 
-	while ((w->window = choose_window(store, &live)) && !live)
-		w->ring_done += w->window;
-	if (!w->window)
+	choose_window(store);
+	for (uint32_t i = 0; i < w->segment_count; i++)
+		w->reads += w->segments[i].live > 0;
+	if (!w->reads)
 		return;
 	w->running = true;
-	w->buf = buf_new(w->window_bytes);
-	io = io_get(store, window_read);
-	io_add(io, w->buf->data, w->window_bytes);
-	io_read(io, journal_ring_offset(store, journal_info(store, w->ring_done)->position));
+	for (uint32_t i = 0; i < w->segment_count; i++)
+		if (w->segments[i].live)
+			read_segment(store, &w->segments[i]);
 }
 
 static bool wanted(const struct store *store)
@@ -324,7 +399,7 @@ static bool wanted(const struct store *store)
 	uint64_t backlog = store->journal.head - writeback_position(store);
 
 	return store->closing || !TAILQ_EMPTY(&store->waiting) ||
-	       backlog > store->super.journal_bytes / 4;
+	       backlog > store->super.journal_bytes / 8;
 }
 
 void writeback_continue(struct store *store)

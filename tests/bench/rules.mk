@@ -1,0 +1,11 @@
+# make bench-store: the store beside fio on one file (BENCH_DIR, BENCH_SECONDS, BENCH_GIB).
+BENCH_DIR ?= .
+BENCH_SECONDS ?= 20
+BENCH_GIB ?= 2
+$(B)/tests/bench/bench_store: $(B)/tests/bench/bench_store.o $(call have,replica-engine/store common/io-uring common/trace common/base)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_all)
+
+.PHONY: bench-store
+bench-store: $(B)/tests/bench/bench_store
+	$(Q)tests/bench/bench-store.sh $< $(BENCH_DIR) $(BENCH_SECONDS) $(BENCH_GIB)
