@@ -25,8 +25,8 @@
 /* ---- attach ---- */
 
 /*
- * Looks, and doesn't touch: a connection that goes away before its handshake makes nbdkit answer ESHUTDOWN to all others. A
- * line of /proc/net/unix: address, references, protocol, flags (bit 16: listening), type, state, inode, path.
+ * Looks, and doesn't touch: nbdkit logs a connection that goes away before its handshake as an error. A line of
+ * /proc/net/unix: address, references, protocol, flags (bit 16: listening), type, state, inode, path.
  */
 static bool is_listening(void *context)
 {
@@ -75,7 +75,7 @@ static enum exit_code start_server(const struct invocation *in, struct attachmen
 	if (option_is_set(in, "force"))
 		argv[n++] = (char *)(uintptr_t) "force=1";
 	argv[n] = NULL;
-	rc = process_start(argv, log, &attachment->server);
+	rc = process_start_orphan(argv, log, &attachment->server);
 	if (rc) {
 		code = fail(in, "ATTACH_FAILED", "apt-get install nbdkit",
 			    "nbdkit can't be run: %s", strerror(-rc));
