@@ -34,9 +34,9 @@ expect_failure "no such chunk" copyhold chunk show 12345
 expect_failure "can't be reached" copyhold --meta 127.0.0.1:1 volume list
 expect_failure "can't be reached" copyhold --meta nosuchhost.invalid:7400 volume list
 expect_failure "no meta service" env -u COPYHOLD_META copyhold volume list
-expect_failure "nothere" timeout 30 nbdkit -f -U "$T/x.sock" "$BUILD/nbdkit-copyhold-plugin.so" "meta=$COPYHOLD_META" volume=nothere --run 'nbdinfo "$uri"'
-expect_failure "meta" nbdkit -f -U "$T/x.sock" "$BUILD/nbdkit-copyhold-plugin.so" volume=disk --run 'nbdinfo "$uri"'
-expect_failure "colour" nbdkit -f -U "$T/x.sock" "$BUILD/nbdkit-copyhold-plugin.so" "meta=$COPYHOLD_META" volume=disk colour=red --run 'nbdinfo "$uri"'
+expect_failure "nothere" timeout 30 nbdkit -f -U - "$BUILD/nbdkit-copyhold-plugin.so" "meta=$COPYHOLD_META" volume=nothere --run 'nbdinfo "$uri"'
+expect_failure "meta" env -u COPYHOLD_META nbdkit -f -U - "$BUILD/nbdkit-copyhold-plugin.so" volume=disk --run 'nbdinfo "$uri"'
+expect_failure "colour" nbdkit -f -U - "$BUILD/nbdkit-copyhold-plugin.so" "meta=$COPYHOLD_META" volume=disk colour=red --run 'nbdinfo "$uri"'
 
 say "errors for programs"
 copyhold --json volume show nothere >"$T/error" && fail "succeeded"

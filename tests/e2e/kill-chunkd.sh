@@ -27,4 +27,4 @@ umount "$T/mnt"
 e2fsck -fn "$DEVICE" || fail "the filesystem is damaged"
 wait_until_healthy 90
 copyhold detach "$DEVICE"
-wait_for 30 "all replicas agree" replicas_agree
+check_replicas

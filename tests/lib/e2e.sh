@@ -155,10 +155,16 @@ cluster_continue() {
 cluster_is_healthy() { copyhold status --json | jq -e '.health == "ok" and (.chunks.total == .chunks.healthy)'; }
 wait_until_healthy() { wait_for "${1:-60}" "the cluster is healthy" cluster_is_healthy; }
 
-# Every replica of every chunk is ACTIVE and they all have the same position: promise 6.
+# Promise 6: every replica of every chunk is ACTIVE and they all have the same position. Chunk servers report positions when
+# they start (and once a minute), so the cluster is restarted for it; nothing may be attached.
+check_replicas() {
+	copyhold playground stop --dir "$PLAYGROUND"
+	copyhold playground start --dir "$PLAYGROUND"
+	wait_for 30 "all replicas are ACTIVE and at the same position" replicas_agree
+}
 replicas_agree() {
 	copyhold chunk list --json |
-		jq -e 'all(.chunks[]; .active == .wanted and ([.replicas[].position] | unique | length == 1))'
+		jq -e 'all(.chunks[]; .active == .wanted and ([.replicas[].position] | unique | length == 1) and .replicas[0].position != null)'
 }
 
 # ---- volumes ----
