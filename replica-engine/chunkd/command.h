@@ -11,6 +11,8 @@ extern const char usage_text[];
 
 int command_run(int argc, char **argv);
 int command_format(int argc, char **argv);
+int command_inspect(int argc, char **argv);
+int command_fsck(int argc, char **argv);
 
 /* Opens the store on a disk, running the loop until it is open. Exits with a message if it can't be. */
 struct store *open_store(struct ev_loop *loop, struct io_disk *disk, const char *path,

@@ -91,9 +91,10 @@ static void refuse_foreign(const struct format *f, int fd)
 		fail(EXIT_FAILED, "%s can't be read: %s", f->path, strerror(errno));
 	if (!all_zero(bytes, (size_t)got))
 		fail(EXIT_FAILED,
-		     "%s holds data: see what it is with blkid -p %s. To overwrite all of it: "
-		     "copyhold-chunkd format %s --force",
-		     f->path, f->path, f->path);
+		     "%s holds data already: see what with blkid -p %s, or copyhold-chunkd inspect "
+		     "%s. "
+		     "To overwrite all of it: copyhold-chunkd format %s --force",
+		     f->path, f->path, f->path, f->path);
 	free(bytes);
 }
 

@@ -8,6 +8,7 @@ const char usage_text[] =
 	"Usage: copyhold-chunkd run --data FILE|DEVICE [OPTIONS]\n"
 	"       copyhold-chunkd format FILE|DEVICE [--size SIZE] [--journal SIZE]\n"
 	"                              [--allocate] [--force]\n"
+	"       copyhold-chunkd inspect | fsck FILE|DEVICE\n"
 	"\n"
 	"A chunk server of a Copyhold cluster: keeps replicas on one file or block "
 	"device.\n"
@@ -39,6 +40,9 @@ const char usage_text[] =
 	"it is used\n"
 	"  --force                overwrite what it holds\n"
 	"\n"
+	"inspect: shows what is on a disk that is not in use\n"
+	"fsck: reads all of it and compares checksums; exits 1 if something is bad\n"
+	"\n"
 	"  --version, --help\n"
 	"\n"
 	"COPYHOLD_TRACE=debug shows more in its log.\n";
@@ -51,6 +55,8 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{"run", command_run},
 		{"format", command_format},
+		{"inspect", command_inspect},
+		{"fsck", command_fsck},
 	};
 
 	trace_init();
