@@ -154,10 +154,24 @@ static void give_job(struct meta *meta, struct chunk *chunk)
 	      worker->row.cid);
 }
 
+/*
+ * An engine from which the volume was taken has let go of its leases, however alive it is: it is the owner on record only
+ * until somebody takes the lease.
+ */
+static bool owner_has_let_go(const struct meta *meta, const struct chunk *chunk)
+{
+	const struct instance *owner = meta_find_instance(meta, chunk->row.owner);
+
+	return owner && owner->role == ROLE_ENGINE &&
+	       !uuid_equal(chunk->row.owner, chunk->volume->row.holder);
+}
+
 /* Whoever can act on the list is told; a live owner that has lost its connection is waited for. */
 static void direct(struct meta *meta, struct chunk *chunk, const char *why)
 {
-	if (instance_connection(meta, chunk->row.owner)) {
+	if (owner_has_let_go(meta, chunk)) {
+		give_job(meta, chunk);
+	} else if (instance_connection(meta, chunk->row.owner)) {
 		if (!owner_saw_it(meta, chunk) || retry_is_due(meta, chunk->shown_ns))
 			push_list(meta, chunk, why);
 	} else if (!instance_is_alive(meta, chunk->row.owner)) {
