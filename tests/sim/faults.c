@@ -83,6 +83,7 @@ static void up_if_on_host(struct node *n, void *context)
 void host_power_off(struct cluster *c, unsigned host)
 {
 	c->sim.hosts[host].up = false;
+	c->sim.hosts[host].off++;
 	each_node(c, off_if_on_host, &c->sim.hosts[host]);
 	c->sim.totals.power_cuts++;
 }
@@ -91,10 +92,12 @@ void host_power_on(struct cluster *c, unsigned host)
 {
 	struct sim_host *h = &c->sim.hosts[host];
 
-	/* CLOCK_BOOTTIME begins anew. */
-	h->up = true;
-	h->booted_ns = c->sim.now_ns;
-	h->booted_local_ns = 3 * NS_PER_S;
+	if (h->off && --h->off == 0) {
+		/* CLOCK_BOOTTIME begins anew. */
+		h->up = true;
+		h->booted_ns = c->sim.now_ns;
+		h->booted_local_ns = 3 * NS_PER_S;
+	}
 	each_node(c, up_if_on_host, h);
 }
 
@@ -453,8 +456,10 @@ void faults_end_all(struct cluster *c)
 		sim_disk_lose_writes(c->servers[i].disk, 0);
 		sim_disk_misdirect_writes(c->servers[i].disk, 0);
 	}
-	for (unsigned i = 0; i < c->sim.host_count; i++)
+	for (unsigned i = 0; i < c->sim.host_count; i++) {
 		c->sim.hosts[i].up = true;
+		c->sim.hosts[i].off = 0;
+	}
 	each_node(c, back_to_normal, NULL);
 	sim_trace(&c->sim, "all faults have ended");
 }

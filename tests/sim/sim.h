@@ -41,6 +41,7 @@ struct sim_host {
 	char name[16];
 	unsigned index;
 	bool up;
+	unsigned off; /* reasons for which it has no power */
 	int32_t rate_ppm;   /* 100000: its clock runs 10 % fast */
 	uint64_t booted_ns; /* world time at which its clock showed booted_local_ns */
 	uint64_t booted_local_ns;
