@@ -16,6 +16,7 @@
 #define TEXT_BYTES     320
 #define LISTEN_POLL_NS 20000000
 #define DRAIN_POLL_MS  10
+#define IDLE_THREADS   2 /* nbdkit's own and the engine's */
 
 /*
  * The kernel keeps up to this many requests under way per connection, and sends all of them over one connection when the
@@ -221,11 +222,30 @@ static int cut_connections(const struct nbd_attachment *a)
 	return error;
 }
 
+/* How many threads the process has; 0: it has ended. */
+static unsigned count_threads(pid_t pid)
+{
+	char path[64], line[128];
+	unsigned threads = 0;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof line, file) && sscanf(line, "Threads: %u", &threads) != 1)
+		;
+	fclose(file);
+	return threads;
+}
+
 int nbdkit_drain(const struct nbd_attachment *a, unsigned timeout_ms)
 {
 	int error = cut_connections(a);
 
-	for (unsigned waited_ms = 0; !error && nbdkit_count_connections(a) > 0;
+	/* A connection's socket is closed first; its thread ends when the plugin has closed the volume, which is what matters. */
+	for (unsigned waited_ms = 0; !error && (nbdkit_count_connections(a) > 0 ||
+						count_threads(a->nbdkit.pid) > IDLE_THREADS);
 	     waited_ms += DRAIN_POLL_MS) {
 		if (waited_ms >= timeout_ms)
 			error = -ETIMEDOUT;

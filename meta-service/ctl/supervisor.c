@@ -43,7 +43,7 @@
 #include <unistd.h>
 
 #define LOGICAL_BLOCK_BYTES 512
-#define RETRY_MS            2000 /* see above */
+#define RETRY_MS            3000 /* see above */
 #define CHECK_MS            2000 /* between looks at what nobody tells us */
 #define SETTLE_MS           30
 #define SETTLE_TRIES        60
@@ -51,6 +51,7 @@
 #define BACKOFF_MS_MIN      50
 #define BACKOFF_MS_MAX      3000
 #define PROBE_MS            1000
+#define PATIENCE_MS         30000
 
 struct supervisor {
 	struct nbd_attachment *a;
@@ -63,6 +64,7 @@ struct supervisor {
 	uint64_t log_offset;  /* where the present nbdkit's lines begin */
 	uint64_t deadline_ms; /* of a probe; 0: none */
 	unsigned backoff_ms;
+	uint64_t started_ms;
 };
 
 static uint64_t now_ms(void)
@@ -100,6 +102,13 @@ static void report(struct supervisor *s, int error, const char *text)
 		dprintf(s->report, "ok");
 	close(s->report);
 	s->report = -1;
+}
+
+/* A device that was taken over stays whatever happens, and the next try may well succeed: no failure for a while. */
+static void report_failure(struct supervisor *s, int error, const char *text)
+{
+	if (!s->a->since_s || now_ms() - s->started_ms > PATIENCE_MS)
+		report(s, error, text);
 }
 
 /* ---- events ---- */
@@ -297,7 +306,7 @@ static int fill_once(struct supervisor *s)
 		snprintf(text, sizeof text, "%s", *words ? words : *why ? why : strerror(-error));
 		if (error != -ECANCELED) {
 			say("no connection to nbdkit: %s", text);
-			report(s, error, text);
+			report_failure(s, error, text);
 		}
 		return error;
 	}
@@ -307,7 +316,7 @@ static int fill_once(struct supervisor *s)
 			snprintf(text, sizeof text, "the kernel refuses the device: %s",
 				 strerror(-error));
 			say("%s", text);
-			report(s, error, text);
+			report_failure(s, error, text);
 		}
 	} else {
 		error = give_sockets(s, sockets, count);
@@ -492,6 +501,7 @@ int supervisor_run(struct nbd_attachment *a, const struct supervisor_options *op
 		.nbdkit_end = -1,
 		.force = options->force,
 		.replace = options->replace,
+		.started_ms = now_ms(),
 	};
 	int error = prepare(&s);
 

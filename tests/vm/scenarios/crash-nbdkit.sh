@@ -2,8 +2,7 @@
 # kill -9 of nbdkit under load on both filesystems, again and again: IO waits and goes on, no error, nothing lost.
 cluster
 for fs in ext4 xfs; do
-	[ $fs = xfs ] && size=320 || size=96
-	volume_make $fs $size
+	volume_make $fs 96
 	device=$(volume_attach $fs)
 	fs_make $fs "$device"
 	mkdir -p /mnt/$fs && mount -t $fs "$device" /mnt/$fs
@@ -12,8 +11,8 @@ for fs in ext4 xfs; do
 done
 sync
 step "load"
-load_start ext4 /mnt/ext4/load 16 25
-load_start xfs /mnt/xfs/load 16 25
+load_start ext4 /mnt/ext4/load 16
+load_start xfs /mnt/xfs/load 16
 io_goes_on nbd0 20
 io_goes_on nbd1 20
 for lap in 1 2 3; do
@@ -28,8 +27,8 @@ for lap in 1 2 3; do
 	done
 done
 step "judge"
-load_wait ext4
-load_wait xfs
+load_stop ext4
+load_stop xfs
 say "shown: longest pause ext4 $(longest ext4) ms, xfs $(longest xfs) ms"
 sync
 echo 3 >/proc/sys/vm/drop_caches

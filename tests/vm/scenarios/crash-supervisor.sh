@@ -5,7 +5,7 @@ volume_make one 96
 device=$(volume_attach one)
 fs_make ext4 "$device"
 mkdir -p /mnt/a && mount -t ext4 "$device" /mnt/a
-load_start one /mnt/a/load 16 30
+load_start one /mnt/a/load 16
 io_goes_on nbd0 20
 
 step "kill -9 of the supervisor: IO goes on without it"
@@ -36,7 +36,7 @@ rm -r /run/copyhold/nbd/one
 [ "$(volume_attach one)" = "$device" ] || fail "taking over gave another device"
 io_goes_on nbd0 60
 
-load_wait one
+load_stop one
 say "shown: longest pause $(longest one) ms"
 no_kernel_errors
 umount /mnt/a

@@ -2,12 +2,11 @@
 # New processes take the device over under load, one pause each.
 cluster
 for fs in ext4 xfs; do
-	[ $fs = xfs ] && size=320 || size=96
-	volume_make $fs $size
+	volume_make $fs 96
 	device=$(volume_attach $fs)
 	fs_make $fs "$device"
 	mkdir -p /mnt/$fs && mount -t $fs "$device" /mnt/$fs
-	load_start $fs /mnt/$fs/load 16 20
+	load_start $fs /mnt/$fs/load 16
 done
 io_goes_on nbd0 20
 io_goes_on nbd1 20
@@ -22,7 +21,7 @@ for lap in 1 2; do
 	done
 done
 for fs in ext4 xfs; do
-	load_wait $fs
+	load_stop $fs
 	[ "$(attachment $fs restarts)" = 0 ] || fail "an upgrade counted as a failure"
 done
 say "shown: longest pause ext4 $(longest ext4) ms, xfs $(longest xfs) ms"
