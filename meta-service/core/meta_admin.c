@@ -183,7 +183,7 @@ static json_t *run_verb(struct meta *meta, const char *name, const struct admin_
 			return NULL;
 		if (verbs[i].changes && meta->doubt.doubted) {
 			meta_doubt_text(meta, text);
-			admin_refuse(call->result, WIRE_NOT_LEADER, "copyhold meta confirm --force",
+			admin_refuse(call->result, WIRE_REFUSED, "copyhold meta confirm --force",
 				     "%s", text);
 			return NULL;
 		}

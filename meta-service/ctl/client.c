@@ -172,7 +172,7 @@ static void ask_all(struct client *client, const char *meta, char *whys, size_t 
 	free(list);
 }
 
-static void client_open(struct client *client, const char *verb, json_t *arguments)
+static void client_open(struct client *client, const char *verb, const json_t *arguments)
 {
 	*client = (struct client){.verb = verb};
 	client->loop = ev_loop_new(EVFLAG_AUTO);
@@ -199,8 +199,8 @@ static enum exit_code tell_error(const struct invocation *invocation, const json
 		    json_text(error, "message"));
 }
 
-enum exit_code client_request(const struct invocation *invocation, const char *verb,
-			      json_t *arguments, json_t **answer)
+static enum exit_code request_part(const struct invocation *invocation, const char *verb,
+				   const json_t *arguments, json_t **answer)
 {
 	const char *meta = client_meta(invocation);
 	struct client client;
@@ -208,12 +208,9 @@ enum exit_code client_request(const struct invocation *invocation, const char *v
 	json_t *error;
 
 	*answer = NULL;
-	if (!meta) {
-		json_decref(arguments);
+	if (!meta)
 		return EXIT_CODE_FAILED;
-	}
 	client_open(&client, verb, arguments);
-	json_decref(arguments);
 	ask_all(&client, meta, whys, sizeof whys);
 	client_close(&client);
 	if (client.outcome == OUTCOME_UNREADABLE) {
@@ -238,6 +235,41 @@ enum exit_code client_request(const struct invocation *invocation, const char *v
 	}
 	*answer = client.answer;
 	return EXIT_CODE_OK;
+}
+
+/* Appends the lists of part to those of the same name in whole. */
+static void append_part(json_t *whole, json_t *part)
+{
+	const char *name;
+	json_t *list;
+
+	json_object_foreach(part, name, list) if (json_is_array(list))
+		json_array_extend(json_object_get(whole, name), list);
+	json_decref(part);
+}
+
+/* Long lists come in parts: "next" is what the next request passes as "after". */
+enum exit_code client_request(const struct invocation *invocation, const char *verb,
+			      json_t *arguments, json_t **answer)
+{
+	enum exit_code code = request_part(invocation, verb, arguments, answer);
+	json_t *part, *next = json_incref(json_object_get(*answer, "next"));
+
+	while (code == EXIT_CODE_OK && next) {
+		json_object_set_new(arguments, "after", next);
+		code = request_part(invocation, verb, arguments, &part);
+		next = json_incref(json_object_get(part, "next"));
+		if (code == EXIT_CODE_OK)
+			append_part(*answer, part);
+	}
+	if (code == EXIT_CODE_OK) {
+		json_object_del(*answer, "next");
+	} else {
+		json_decref(*answer);
+		*answer = NULL;
+	}
+	json_decref(arguments);
+	return code;
 }
 
 json_t *client_ask_quietly(const char *meta, const char *verb, json_t *arguments)

@@ -113,6 +113,7 @@ enum exit_code server_show(const struct invocation *invocation);
 enum exit_code chunk_list(const struct invocation *invocation);
 enum exit_code chunk_show(const struct invocation *invocation);
 enum exit_code chunk_check(const struct invocation *invocation);
+enum exit_code meta_confirm(const struct invocation *invocation);
 enum exit_code status_run(const struct invocation *invocation);
 
 #endif

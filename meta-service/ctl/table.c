@@ -60,6 +60,11 @@ static const struct option_spec chunk_check_options[] = {
 	{0},
 };
 
+static const struct option_spec confirm_options[] = {
+	{"force", NULL, "really: volumes and replicas made since that store may be lost"},
+	{0},
+};
+
 const struct command command_table[] = {
 	{"playground", "start", "", 0, 0, "run a whole cluster on this machine",
 	 playground_start_options, playground_start},
@@ -84,6 +89,8 @@ const struct command command_table[] = {
 	 chunk_show},
 	{"chunk", "check", "[CHUNK]", 0, 1, "compare records with what chunk servers report",
 	 chunk_check_options, chunk_check},
+	{"meta", "confirm", "", 0, 0, "accept a meta service whose store is older than the cluster",
+	 confirm_options, meta_confirm},
 	{"status", NULL, "", 0, 0, "health, what is wrong and what to do, capacity", no_options,
 	 status_run},
 	{0},

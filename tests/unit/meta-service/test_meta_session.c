@@ -284,7 +284,7 @@ START_TEST(older_store_changes_nothing)
 	ck_assert_int_eq(peer_attach(w, &engine, "v", true)->status, WIRE_NOT_LEADER);
 	ck_assert_int_eq(peer_lease_return(w, &engine, 1, 1, 0)->status, WIRE_NOT_LEADER);
 	ck_assert_int_eq(admin_status_of(w, "volume.delete", "{\"name\":\"v\",\"force\":true}"),
-			 WIRE_NOT_LEADER);
+			 WIRE_REFUSED);
 	peer_connect(w, &fresh);
 	ck_assert_int_eq(peer_session(w, &fresh)->status, WIRE_NOT_LEADER);
 	/* keepalives go on: nobody loses a session over it */
@@ -324,7 +324,7 @@ START_TEST(report_of_an_unknown_commit_raises_the_doubt)
 	peer_report(w, &servers[0], &entry, 1); /* a chunk above our counter */
 	ck_assert_int_eq(admin_status_of(w, "volume.create",
 					 "{\"name\":\"v\",\"size_bytes\":4096,\"replicas\":1}"),
-			 WIRE_NOT_LEADER);
+			 WIRE_REFUSED);
 	world_free(w);
 }
 END_TEST
