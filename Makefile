@@ -96,10 +96,14 @@ endif
 
 # Unit tests: each tests/unit/**/test_*.c is a program of its own, linked with everything it asks for.
 TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c))
-test_lib := $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
+# What tests share is an archive too: a test gets only what it asks for, so that it may put a fake in the place of a module.
+test_lib := $(B)/lib/tests-lib.a
+$(test_lib): $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
+	$(call say,AR,$@)
+	$(Q)mkdir -p $(@D) && rm -f $@ && $(AR) rcs $@ $^
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(test_lib) $(filter-out %/nbd-plugin.a,$(ALL_ARCHIVES))
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(test_lib) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 		$(LIBS_all) -lnbd -lnl-genl-3 -lnl-3 $(shell pkg-config --libs check 2>/dev/null)
 
 # The simulator: the same objects, other seams.
