@@ -177,14 +177,27 @@ static const struct io_conn_ops peer_ops = {
 	.closed = peer_closed,
 };
 
+static const char *why_expire(const struct peer *p, uint64_t now_ns)
+{
+	if (p->state == PEER_NEW && now_ns - p->accepted_ns > HELLO_PATIENCE_NS)
+		return "it says no HELLO";
+	if (p->chunkd->at.transport->queued_bytes(p->conn) > UNREAD_BYTES_MAX)
+		return "it does not read what it is sent";
+	return NULL;
+}
+
 void peers_expire(struct chunkd *d)
 {
 	uint64_t now_ns = chunkd_now_ns(d);
 	struct peer *p, *next;
+	const char *why;
 
 	HASH_ITER(hh, d->peers, p, next)
 	{
-		if (p->state == PEER_NEW && now_ns - p->accepted_ns > HELLO_PATIENCE_NS)
-			peer_close(p);
+		why = why_expire(p, now_ns);
+		if (why) {
+			peer_cut(p, why);
+			return; /* the step may have closed others: the rest in 100 ms */
+		}
 	}
 }

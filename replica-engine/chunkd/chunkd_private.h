@@ -26,6 +26,7 @@ static inline unsigned chunkd_hash(const void *key)
 #define CHUNKD_TICK_NS    (20 * NS_PER_MS)
 #define STORE_TICK_NS     (100 * NS_PER_MS)
 #define HELLO_PATIENCE_NS (10 * NS_PER_S) /* a connection that says nothing for so long is closed */
+#define UNREAD_BYTES_MAX  (512 * MIB)     /* so is one that leaves this much unread */
 #define META_ADDRESSES    8
 
 enum peer_state {
@@ -112,7 +113,7 @@ struct peer *peer_find(struct chunkd *d, uint64_t id);
 void peer_admit(struct peer *p);
 /* Closes and forgets, without telling the core. */
 void peer_close(struct peer *p);
-/* Closes those that have said nothing for too long. */
+/* Closes those that have not said HELLO for too long, or do not read what they are sent. */
 void peers_expire(struct chunkd *d);
 
 /* ---- chunkd_meta.c: the session ---- */

@@ -61,6 +61,50 @@ START_TEST(duplicate_waits_until_the_first_is_durable)
 }
 END_TEST
 
+static unsigned pool_requests(void)
+{
+	const struct replica_request *q;
+	unsigned count = 0;
+
+	TAILQ_FOREACH (q, &bench.replica->free, link)
+		count++;
+	TAILQ_FOREACH (q, &bench.replica->finished, link)
+		count++;
+	return count;
+}
+
+/* Sixteen writes and as many reads in flight, again and again. */
+static void run_window(uint64_t *generation)
+{
+	bench.hold = true;
+	for (int i = 0; i < 16; i++) {
+		send_write_at(1, 1, 1, ++*generation, (uint32_t)i, 1, false);
+		send_read(1, 1, 1, (uint32_t)i);
+	}
+	while (!TAILQ_EMPTY(&bench.store.queue)) {
+		bench_complete();
+		bench.text[bench.used = 0] = 0;
+	}
+}
+
+START_TEST(steady_state_takes_no_new_memory)
+{
+	uint64_t generation = 0;
+	unsigned requests, actions;
+
+	begin_owned(0);
+	run_window(&generation);
+	requests = pool_requests();
+	actions = bench.update.capacity;
+	ck_assert_uint_eq(requests, 32);
+	for (int i = 0; i < 100; i++)
+		run_window(&generation);
+	ck_assert_uint_eq(pool_requests(), requests);
+	ck_assert_uint_eq(bench.update.capacity, actions);
+	bench_end();
+}
+END_TEST
+
 START_TEST(gap_is_refused_and_consumes_nothing)
 {
 	begin_owned(1);
@@ -1064,6 +1108,7 @@ int main(void)
 	T(write_is_answered_when_durable);
 	T(zero_and_discard_take_generations);
 	T(duplicate_waits_until_the_first_is_durable);
+	T(steady_state_takes_no_new_memory);
 	T(gap_is_refused_and_consumes_nothing);
 	T(damaged_payload_takes_no_generation);
 	T(checksums_are_seeded_with_the_block);
