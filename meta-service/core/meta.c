@@ -298,7 +298,8 @@ int meta_load_row(struct meta *meta, const struct meta_row *row)
 		return 0;
 	case META_ROW_SERVER:
 		if (meta_find_server(meta, row->u.server.cid) ||
-		    row->u.server.cid > meta->cluster.cid)
+		    row->u.server.cid > meta->cluster.cid ||
+		    HASH_COUNT(meta->servers) == SERVERS_MAX)
 			return -EINVAL;
 		meta_add_server(meta, &row->u.server);
 		return 0;

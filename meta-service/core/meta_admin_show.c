@@ -157,11 +157,11 @@ json_t *show_server(const struct meta *meta, const struct server *server)
 	bool dead = server_is_dead(meta, server);
 	uint64_t seen_ns = server->seen_ns ? server->seen_ns : meta->started_ns;
 
-	return json_pack("{s:o,s:o,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:s,s:o,s:o,s:o,s:o,s:o}", "cid",
+	return json_pack("{s:o,s:o,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:s,s:o,s:o,s:o,s:o,s:o}", "cid",
 			 number(row->cid), "disk", text_of_uuid(row->disk), "address", row->address,
 			 "local_address", row->local_address, "host", row->host, "zone", row->zone,
 			 "rack", row->rack, "node", row->node, "alive",
-			 (int)(server->instance != NULL), "state",
+			 (int)(server->instance != NULL), "slow", (int)server->slow, "state",
 			 server->disk_failed ? "failed"
 			 : dead              ? "down"
 					     : "up",

@@ -105,6 +105,13 @@ static void report_server(const struct meta *meta, struct report *report,
 			    "Start copyhold-chunkd there, and look at its log if it does not stay",
 			    "Nothing is heard from it", "Chunk server %u at %s is down", row->cid,
 			    row->address);
+	if (server->slow)
+		add_problem(report, false,
+			    "Look at the disk and the load there; without a cure, stop its "
+			    "copyhold-chunkd",
+			    "Each write waits for it; reads avoid it",
+			    "Chunk server %u at %s is far slower than its peers", row->cid,
+			    row->address);
 	if (server->checksum_errors || server->read_errors)
 		add_problem(report, false, "Look at the disk's health; replace it if they grow",
 			    "Bad copies are repaired from good ones",

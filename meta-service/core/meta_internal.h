@@ -69,6 +69,10 @@ struct server {
 	bool disk_failed;
 	uint64_t read_errors, checksum_errors, write_latency_us, read_latency_us;
 	char *stats_json;
+	/* fail-slow (meta_slow.c) */
+	bool slow;
+	uint32_t slow_count; /* keepalives one after another that say otherwise */
+	uint64_t written_ns; /* a keepalive last told of writes */
 	/* reports */
 	struct reported *reports; /* hash by chunk */
 	uint64_t round;
@@ -144,7 +148,8 @@ struct meta {
 	uint64_t next_scan_ns;
 	bool grace_over; /* SESSION_TIMEOUT_NS have passed since the start */
 	bool servers_changed;
-	struct meta_update *update; /* during a step */
+	uint64_t median_us, median_ns; /* of write latencies (meta_slow.c), and when it was taken */
+	struct meta_update *update;    /* during a step */
 };
 
 /* ---- update (meta_update.c) ---- */
@@ -230,6 +235,10 @@ void meta_send_servers(struct meta *meta, uint64_t connection);
  * its chunk servers come within a moment.
  */
 void meta_push_servers(struct meta *meta);
+
+/* ---- fail-slow (meta_slow.c) ---- */
+/* Takes the latency of the keepalive that has just come into account. */
+void meta_judge_latency(struct meta *meta, struct server *server);
 
 /* ---- placement (meta_placement.c) ---- */
 /*

@@ -1,7 +1,8 @@
 /*
  * meta_placement.c - where a new replica goes.
  *
- * Only to a chunk server that is usable and has a little room (space is taken when data comes, not now). Among those, first
+ * Only to a chunk server that is usable and has a little room (space is taken when data comes, not now). Among those, one that is
+ * not slow; then
  * the one that shares the least with the replicas already placed (zone weighs most, then rack, then node); then the most
  * free space, counting what was promised there since its last report; then the fewest replicas; then the lowest cid.
  */
@@ -10,6 +11,9 @@
 /* Room that a chunk server must have to get a replica: a fiftieth of its disk, and not less than a few units. */
 #define RESERVE_PART  50
 #define RESERVE_BYTES (4 * MIB)
+
+/* More than REPLICAS_MAX others can cost. */
+#define SLOW_COST 1000
 
 static bool same_label(const char *a, const char *b)
 {
@@ -31,7 +35,7 @@ static unsigned shared(const struct meta_server_row *a, const struct meta_server
 
 struct candidate {
 	struct server *server;
-	unsigned cost;
+	unsigned cost; /* what it shares; more than all of that if it is slow */
 	int64_t room;
 };
 
@@ -67,7 +71,7 @@ struct server *meta_place(struct meta *meta, const uint32_t *taken, size_t count
 	struct candidate best = {0};
 
 	for (struct server *s = meta->servers; s; s = s->hh.next) {
-		struct candidate one = {.server = s};
+		struct candidate one = {.server = s, .cost = s->slow ? SLOW_COST : 0};
 
 		if (!server_is_usable(s) || !has_room(s) || is_taken(taken, count, s->row.cid))
 			continue;

@@ -109,7 +109,10 @@ static bool owner_saw_it(const struct meta *meta, const struct chunk *chunk)
 	       chunk->shown_dead == chunk_dead_mask(meta, chunk);
 }
 
-/* The best chunk server to run a repair: one with an ACTIVE replica, the destination, then any; the one with least to do. */
+/*
+ * The best chunk server to run a repair: one with an ACTIVE replica, the destination, any, then a slow one; of those the one with
+ * least to do.
+ */
 static struct server *pick_worker(const struct meta *meta, const struct chunk *chunk)
 {
 	struct server *best = NULL;
@@ -122,8 +125,10 @@ static struct server *pick_worker(const struct meta *meta, const struct chunk *c
 			continue;
 		if (at >= 0)
 			class = chunk->row.replicas[at].state == REPLICA_ACTIVE ? 1 : 2;
+		if (s->slow)
+			class = 4;
 		if (chunk->job_ns && uuid_equal(s->instance->id, chunk->job_instance))
-			class = 4; /* nothing came of it the last time */
+			class = 5; /* nothing came of it the last time */
 		if (!best || class < best_class || (class == best_class && s->jobs < best->jobs)) {
 			best = s;
 			best_class = class;

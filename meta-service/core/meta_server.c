@@ -191,6 +191,7 @@ void meta_on_server_health(struct meta *meta, struct server *server,
 		meta_scan_soon(meta);
 	}
 	server->disk_failed |= health->disk_failed;
+	meta_judge_latency(meta, server);
 }
 
 void meta_server_lost(struct meta *meta, struct server *server)
@@ -233,6 +234,7 @@ void meta_send_servers(struct meta *meta, uint64_t connection)
 		memcpy(list[i].local_address, s->row.local_address, sizeof list[i].local_address);
 		memcpy(list[i].host, s->row.host, sizeof list[i].host);
 		list[i].alive = !server_is_dead(meta, s);
+		list[i].slow = s->slow;
 	}
 	msg.u.servers.count = count;
 	msg.u.servers.servers = list;
