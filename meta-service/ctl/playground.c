@@ -321,31 +321,45 @@ static enum exit_code format_disk(const struct playground *playground, const jso
 	return code;
 }
 
-/* Starts argv as the process of entry and waits until it says that it is ready. */
+/* Starts argv as the process of entry; await_ready has to follow. */
 static enum exit_code start_daemon(struct playground *playground, json_t *entry, char *argv[],
 				   const char *log)
 {
-	struct ready ready = {log, process_log_size(log)};
+	uint64_t offset = process_log_size(log);
 	struct process process;
-	enum exit_code code;
 	int rc = process_start(argv, log, &process);
 
 	if (rc)
 		return fail(playground->in, "START_FAILED", "build it with make",
 			    "%s can't be run: %s", argv[0], strerror(-rc));
 	json_object_set_new(entry, "process", process_to_json(&process));
-	code = save(playground);
-	if (code != EXIT_CODE_OK)
-		return code;
-	rc = process_wait_ready(&process, has_said_ready, &ready, READY_TIMEOUT_MS);
-	if (rc)
-		return fail_start(playground, json_text(entry, "name"),
+	json_object_set_new(entry, "starting_at", json_integer((json_int_t)offset));
+	return save(playground);
+}
+
+/* Waits until a process that was started, by this command or by one that was interrupted, says that it is ready. */
+static enum exit_code await_ready(struct playground *playground, json_t *entry)
+{
+	struct process process = process_of(entry);
+	char *log = file_of(playground, entry, ".log");
+	struct ready ready = {log, json_u64(entry, "starting_at")};
+	enum exit_code code = EXIT_CODE_OK;
+	int rc = 0;
+
+	if (json_object_get(entry, "starting_at"))
+		rc = process_wait_ready(&process, has_said_ready, &ready, READY_TIMEOUT_MS);
+	if (rc) {
+		code = fail_start(playground, json_text(entry, "name"),
 				  rc == -ESRCH ? "ended before it was ready"
 					       : "is not ready after 30 s",
 				  log, ready.offset);
-	note(playground->in, "  %-10s %-16s pid %d", json_text(entry, "name"),
-	     json_text(entry, "address"), (int)process.pid);
-	return EXIT_CODE_OK;
+	} else if (json_object_get(entry, "starting_at")) {
+		json_object_del(entry, "starting_at");
+		note(playground->in, "  %-10s %-16s pid %d", json_text(entry, "name"),
+		     json_text(entry, "address"), (int)process.pid);
+	}
+	free(log);
+	return code;
 }
 
 static enum exit_code start_metad(struct playground *playground, json_t *entry)
@@ -495,11 +509,20 @@ static enum exit_code start_all(struct playground *playground)
 
 	if (!entry_is_alive(metad))
 		code = start_entry(playground, metad);
+	if (code == EXIT_CODE_OK)
+		code = await_ready(playground, metad);
 	json_array_foreach(playground->processes, i, entry)
 	{
 		if (code == EXIT_CODE_OK && !entry_is_alive(entry))
 			code = start_entry(playground, entry);
 	}
+	json_array_foreach(playground->processes, i, entry)
+	{
+		if (code == EXIT_CODE_OK)
+			code = await_ready(playground, entry);
+	}
+	if (code == EXIT_CODE_OK)
+		code = save(playground);
 	if (code != EXIT_CODE_OK)
 		return code;
 	process = process_of(metad);

@@ -5,7 +5,7 @@
 cluster_start
 copyhold volume create disk --size 64M --chunk-size 64M
 # Each block names itself, so that it can be found in the data files.
-seq -f 'block %010.0f here, and nothing else ---------------------------' 0 524287 | head -c $((32 * 1024 * 1024)) >"$T/image"
+(seq -f 'block %010.0f here, and nothing else ---------------------------' 0 524287 2>/dev/null || true) | head -c $((32 * 1024 * 1024)) >"$T/image"
 serve disk nbd.sock
 nbdcopy "$T/image" "$URI"
 end_server "$SERVER_PID"

@@ -16,7 +16,7 @@ header() { # BODY_BYTES CRC: type HELLO, id 1, no payload, all in hexadecimal as
 }
 # name and bytes, in printf's notation
 cases=(
-	"text" "GET / HTTP/1.0\r\n\r\n"
+	"text" "GET /index.html HTTP/1.0\r\nUser-Agent: somebody else\r\n\r\n"
 	"zeros" "$(printf '\\0%.0s' $(seq 64))"
 	"body of 2 GiB" "$(header ffffff7f 00000000)"
 	"body of 2 GiB, header right" "$(header ffffff7f ba7bf5db)"

@@ -8,6 +8,7 @@ copyhold volume create disk --size 1G
 attach disk
 mkfs.ext4 -q "$DEVICE"
 mount_device "$DEVICE" "$T/mnt"
+errors_before=$(kernel_errors "$DEVICE")
 
 fio --name=load --directory="$T/mnt" --size=96M --rw=randrw --bs=16k --direct=1 --ioengine=libaio --iodepth=8 \
 	--time_based --runtime=15 --verify=crc32c --verify_fatal=1 --verify_backlog=256 --minimal >"$T/fio.log" 2>&1 &
@@ -22,7 +23,7 @@ for round in 1 2; do
 	cluster_restart
 done
 wait $load || fail "fio: $(cat "$T/fio.log")"
-dmesg 2>/dev/null | grep -E "I/O error, dev ${DEVICE##*/}" && fail "the kernel saw IO errors"
+expect_equal "IO errors that the kernel saw" "$(kernel_errors "$DEVICE")" "$errors_before"
 umount "$T/mnt"
 e2fsck -fn "$DEVICE" || fail "the filesystem is damaged"
 wait_until_healthy 90

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The meta service stopped for 30 s under load: IO on leased chunks doesn't notice.
 # limit: 150
+# alone
 . "$(dirname "$0")/../lib/e2e.sh"
 cluster_start
 copyhold volume create disk --size 1G

@@ -21,6 +21,7 @@ T=$(mktemp -d "${E2E_DIR:-/var/tmp}/ch-e2e.XXXXXX")
 export COPYHOLD_RUNTIME=$T/run HOME=$T XDG_STATE_HOME=$T/state XDG_CONFIG_HOME=$T/config
 unset COPYHOLD_META
 mkdir -p "$COPYHOLD_RUNTIME"
+cd "$T"
 
 # ---- the end ----
 
@@ -236,3 +237,6 @@ declare -A journal_seen=()
 
 # Reads the first MiB of an export.
 nbdsh_read() { nbdcopy --allocated "$1" - | head -c 1048576 >/dev/null; }
+
+# How many IO errors of a device the kernel has told of since it started.
+kernel_errors() { dmesg 2>/dev/null | grep -c "error.* dev ${1##*/}[, ]" || true; }

@@ -264,7 +264,7 @@ static void turn(struct writer *writer)
 		else if (polls[i].revents & POLLOUT)
 			rc = nbd_aio_notify_write(handle);
 		if (rc < 0 || nbd_aio_is_dead(handle) || nbd_aio_is_closed(handle))
-			writer->error = writer->error ? writer->error : ENOTCONN;
+			writer->error = ENOTCONN;
 	}
 }
 
@@ -276,7 +276,8 @@ static bool may_submit(const struct writer *writer)
 
 static void run(struct writer *writer)
 {
-	while (may_submit(writer) || (!writer->error && writer->under_way)) {
+	/* After an error too what is under way is waited for: it may have been done, and then it counts. */
+	while (may_submit(writer) || (writer->under_way && writer->error != ENOTCONN)) {
 		for (unsigned i = 0; i < writer->depth && may_submit(writer); i++) {
 			if (!writer->slots[i].busy)
 				submit(writer, &writer->slots[i]);
@@ -444,9 +445,10 @@ static int command_verify(const char *uri, const char *path)
 	enum {
 		READ_BLOCKS = 256
 	};
+	/* First the connection: with it a forced attachment has ended the writes of others. */
+	struct nbd_handle *handle = open_connection(uri);
 	size_t count;
 	struct record *records = read_journal(path, &count);
-	struct nbd_handle *handle = open_connection(uri);
 	uint8_t *data = aligned_alloc(BLOCK, READ_BLOCKS * BLOCK);
 	uint64_t checked = 0, bad = 0;
 	struct block_state *states;
