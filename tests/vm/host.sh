@@ -79,3 +79,13 @@ host_volume() { "$top/build/copyhold" volume create "$1" --size "$2" --chunk-siz
 host_copyhold() { "$top/build/copyhold" "$@"; }
 # A number of 'volume show'.
 host_volume_number() { "$top/build/copyhold" --json volume show "$1" | jq ".volume.$2"; }
+
+is_healthy() { [ "$("$top/build/copyhold" --json volume show "$1" | jq -r .volume.state)" = healthy ]; }
+# Repairs may take a while.
+host_await_healthy() {
+	local i
+	for ((i = 0; i < 6; i++)); do await is_healthy "$1" && return 0; done
+	"$top/build/copyhold" volume show "$1"
+	"$top/build/copyhold" chunk list --volume "$1"
+	return 1
+}
