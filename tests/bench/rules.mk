@@ -9,3 +9,11 @@ $(B)/tests/bench/bench_store: $(B)/tests/bench/bench_store.o $(call have,replica
 .PHONY: bench-store
 bench-store: $(B)/tests/bench/bench_store
 	$(Q)tests/bench/bench-store.sh $< $(BENCH_DIR) $(BENCH_SECONDS) $(BENCH_GIB)
+
+# make bench: Copyhold beside quorum3-unix and floor.c on this machine, in turn (tests/bench/bench.sh says what can be set).
+# make bench-peers: Ceph as well (packages ceph-mon ceph-mgr ceph-osd ceph-common qemu-block-extra).
+.PHONY: bench bench-peers
+bench: all
+	$(Q)BUILD=$(B) OUT=$(B)/bench ./tests/bench/bench.sh quorum3-unix
+bench-peers: all
+	$(Q)BUILD=$(B) OUT=$(B)/bench ./tests/bench/bench.sh quorum3-unix nbdkit-mem ceph
