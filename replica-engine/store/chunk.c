@@ -146,8 +146,12 @@ struct disk_unit *unit_change(struct store *store, struct chunk *c, uint32_t uni
 
 bool pages_allow(const struct store *store, uint64_t pages)
 {
+	uint64_t limit = store->options.memory_limit_bytes;
 	uint64_t roots = (store->index_count + 1 + ROOT_ENTRIES - 1) / ROOT_ENTRIES + 1;
 
+	if (pages && limit &&
+	    store_memory_bytes(store) + pages * (sizeof(struct unit_page) + 16) > limit)
+		return false;
 	return 2 * (store->unit_pages + store->chunk_pages + roots + pages) <= store->slots.count &&
 	       store->index_count + 1 < ROOTS_MAX * ROOT_ENTRIES;
 }

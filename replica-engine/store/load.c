@@ -36,6 +36,14 @@ static void fail(struct loading *l, int status, const char *what, uint64_t offse
 	snprintf(l->why, sizeof l->why, "%s (offset %llu)", what, (unsigned long long)offset);
 }
 
+/* Entries of root pages that nobody uses; the lowest is taken first. */
+static void find_free_entries(struct store *store)
+{
+	for (uint32_t i = store->index_count; i-- > 0;)
+		if (!store->index[i])
+			store->index_free[store->index_free_count++] = i;
+}
+
 static void loading_end(struct loading *l)
 {
 	struct opening *o = l->opening;
@@ -47,10 +55,12 @@ static void loading_end(struct loading *l)
 	free(l->found);
 	buf_unref(l->headers);
 	free(l);
-	if (status)
+	if (status) {
 		opening_fail(o, status, "%s", why);
-	else
-		replay_start(o);
+		return;
+	}
+	find_free_entries(o->store);
+	replay_start(o);
 }
 
 static bool add_want(struct loading *l, struct disk_pointer at, uint32_t index, struct chunk *chunk)
@@ -283,7 +293,7 @@ static void level_continue(struct loading *l)
 
 /* ---- the checkpoint header ---- */
 
-static bool header_valid(const struct store *store, const struct disk_checkpoint *in)
+bool checkpoint_header_valid(uint32_t seed, const struct disk_checkpoint *in)
 {
 	struct disk_checkpoint *h = (struct disk_checkpoint *)(uintptr_t)in;
 	uint32_t crc = h->crc;
@@ -294,7 +304,7 @@ static bool header_valid(const struct store *store, const struct disk_checkpoint
 	    sizeof *h + h->root_count * sizeof(struct disk_pointer) > h->bytes)
 		return false;
 	h->crc = 0;
-	valid = store_crc(store->seed, h, h->bytes) == crc;
+	valid = store_crc(seed, h, h->bytes) == crc;
 	h->crc = crc;
 	return valid;
 }
@@ -335,7 +345,8 @@ static void headers_read(struct io *io)
 								       (size_t)i *
 									       CHECKPOINT_BYTES);
 
-		if (header_valid(store, h) && (!best || h->sequence > best->sequence))
+		if (checkpoint_header_valid(store->seed, h) &&
+		    (!best || h->sequence > best->sequence))
 			best = h;
 	}
 	if (status)

@@ -300,7 +300,7 @@ struct store_identity store_identity(const struct store *store)
 	return id;
 }
 
-static uint64_t memory_bytes(const struct store *store)
+uint64_t store_memory_bytes(const struct store *store)
 {
 	return store->unit_pages * (sizeof(struct unit_page) + 16) +
 	       store->index_count * (sizeof(struct chunk) + sizeof(struct disk_root_entry) + 12) +
@@ -322,7 +322,7 @@ struct store_counters store_counters(const struct store *store)
 			       : 0;
 	c.journal_bytes = store->super.journal_bytes;
 	c.journal_used_bytes = store->journal.head - store->journal.tail;
-	c.memory_bytes = memory_bytes(store);
+	c.memory_bytes = store_memory_bytes(store);
 	return c;
 }
 

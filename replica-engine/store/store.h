@@ -116,6 +116,10 @@ struct store_chunk {
 	uint64_t
 		base_generation; /* generations up to this belong to earlier epochs, or to before the JOIN */
 	uint64_t commit; /* last CREATE, CLONE or DELETE carried out */
+	/*
+	 * This and what follows, but for mending: of mutations that the journal has room for. Those that wait for room count
+	 * when they have got it, at the latest when they complete.
+	 */
 	uint64_t
 		digest; /* sum over all units of a hash of (unit index, version); never-written units add nothing */
 	bool mending;
@@ -155,8 +159,9 @@ struct store_counters {
 };
 
 struct store_options {
-	uint64_t memory_limit_bytes; /* for unit metadata; 0: 1.6 GiB per TiB of the disk */
-	bool read_only;              /* inspect, fsck */
+	/* Of everything that the store keeps; what would need more is answered with NO_SPACE. 0: as much as the metadata region holds. */
+	uint64_t memory_limit_bytes;
+	bool read_only; /* inspect, fsck */
 };
 
 struct store_format_options {
@@ -203,7 +208,10 @@ void store_tick(struct store *store, uint64_t now_ns);
 
 /* Writes back everything, marks the disk clean; then done(), after which only store_free may be called. */
 void store_close(struct store *store, void (*done)(void *context, int status), void *context);
-/* Frees the memory; without store_close that is a crash as far as the disk is concerned. No request may be under way at the disk. */
+/*
+ * Frees the memory; without store_close that is a crash as far as the disk is concerned. No request may be under way at the disk
+ * (a simulated one must have forgotten them). Not from inside an operation's done().
+ */
 void store_free(struct store *store);
 
 #endif

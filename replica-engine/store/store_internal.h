@@ -278,6 +278,7 @@ void store_defer(struct store *store, struct store_op *op);
 void store_ring_doorbell(struct store *store);
 /* Lets everything go on that may have become possible. */
 void store_continue(struct store *store);
+uint64_t store_memory_bytes(const struct store *store);
 uint32_t store_seed(const uint8_t disk[16]);
 uint32_t store_crc(uint32_t seed, const void *data, size_t bytes);
 
@@ -324,7 +325,7 @@ void unit_table_free(struct unit_table *table);
 struct disk_unit *unit_find(const struct chunk *c, uint32_t unit);
 /* For a change: makes the page if there is none, keeps its image for a running checkpoint. */
 struct disk_unit *unit_change(struct store *store, struct chunk *c, uint32_t unit);
-/* Would need new pages; false if the metadata region has no room for them. */
+/* May there be so many pages more? The metadata region bounds them, and the memory that they take. */
 bool pages_allow(const struct store *store, uint64_t pages);
 uint32_t pages_missing(const struct chunk *c, uint32_t first_unit, uint32_t last_unit);
 void unit_set_version(struct chunk *c, struct disk_unit *u, uint32_t unit, struct version version);
@@ -449,6 +450,8 @@ struct opening {
 	struct disk_checkpoint *checkpoint; /* CHECKPOINT_BYTES */
 	uint64_t limit;                     /* sequence of a batch that doesn't count; 0: none */
 };
+/* in: writable memory of CHECKPOINT_BYTES. */
+bool checkpoint_header_valid(uint32_t seed, const struct disk_checkpoint *in);
 /* Ends the opening. */
 void opening_fail(struct opening *o, int status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

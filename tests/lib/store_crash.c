@@ -456,6 +456,18 @@ static bool check_store(struct run *r, struct mem_disk *disk, struct store *stor
 	return true;
 }
 
+static void check_with_fsck(struct run *r, struct mem_disk *disk, uint64_t events)
+{
+	char last[256];
+	struct store_fsck_result f;
+
+	mem_disk_forget(disk);
+	f = driver_fsck(disk, true, last);
+	if (f.status || f.problems)
+		problem(r, "cut at event %llu: fsck finds %llu problems: %s",
+			(unsigned long long)events, (unsigned long long)f.problems, last);
+}
+
 static void check_cut(struct run *r, struct mem_cutter *cutter, uint64_t events, enum mem_cut how,
 		      uint64_t seed, unsigned from, unsigned to)
 {
@@ -488,6 +500,8 @@ static void check_cut(struct run *r, struct mem_cutter *cutter, uint64_t events,
 	}
 	if (o.store)
 		store_free(o.store);
+	if (seed % 8 == 0 && !r->result->problem[0])
+		check_with_fsck(r, disk, events);
 	mem_disk_free(disk);
 }
 

@@ -32,7 +32,7 @@ static void open_done(void *context, int status, const char *why, struct store *
 	snprintf(o->why, sizeof o->why, "%s", why);
 }
 
-static struct opened open_with(struct mem_disk *m, const struct store_options *options)
+struct opened driver_open_with(struct mem_disk *m, const struct store_options *options)
 {
 	struct opened o = {.status = 1};
 
@@ -45,12 +45,12 @@ static struct opened open_with(struct mem_disk *m, const struct store_options *o
 
 struct opened driver_open(struct mem_disk *m)
 {
-	return open_with(m, &(struct store_options){0});
+	return driver_open_with(m, &(struct store_options){0});
 }
 
 struct opened driver_open_read_only(struct mem_disk *m)
 {
-	return open_with(m, &(struct store_options){.read_only = true});
+	return driver_open_with(m, &(struct store_options){.read_only = true});
 }
 
 static void close_done(void *context, int status)
@@ -67,6 +67,40 @@ int driver_close(struct mem_disk *m, struct store *store)
 	assert(status <= 0);
 	store_free(store);
 	return status;
+}
+
+struct fsck_watch {
+	struct store_fsck_result result;
+	bool done;
+	char *last;
+};
+
+static void fsck_line(void *context, const char *line)
+{
+	struct fsck_watch *w = context;
+
+	snprintf(w->last, 256, "%s", line);
+}
+
+static void fsck_done(void *context, const struct store_fsck_result *result)
+{
+	struct fsck_watch *w = context;
+
+	w->result = *result;
+	w->done = true;
+}
+
+struct store_fsck_result driver_fsck(struct mem_disk *m, bool deep, char last[256])
+{
+	struct fsck_watch w = {.last = last};
+
+	last[0] = 0;
+	store_fsck(mem_disk_io(m), deep, fsck_line, fsck_done, &w);
+	assert(!w.done);
+	while (!w.done && mem_disk_step(m))
+		;
+	assert(w.done);
+	return w.result;
 }
 
 static void op_done(struct store_op *op)

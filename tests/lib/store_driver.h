@@ -3,6 +3,7 @@
 #define COPYHOLD_TESTS_STORE_DRIVER_H
 
 #include "replica-engine/store/store.h"
+#include "replica-engine/store/store_tools.h"
 #include "tests/lib/mem_disk.h"
 
 struct opened {
@@ -14,9 +15,13 @@ struct opened {
 int driver_format(struct mem_disk *m, uint64_t journal_bytes);
 /* Opens; the disk's requests are run until it is told. */
 struct opened driver_open(struct mem_disk *m);
+struct opened driver_open_with(struct mem_disk *m, const struct store_options *options);
 struct opened driver_open_read_only(struct mem_disk *m);
 /* Closes and frees; returns what close told. */
 int driver_close(struct mem_disk *m, struct store *store);
+
+/* Checks the disk; the last problem's text goes to `last` (256 bytes). */
+struct store_fsck_result driver_fsck(struct mem_disk *m, bool deep, char last[256]);
 
 /* Submits and runs the disk until the operation is done. */
 enum store_status driver_do(struct mem_disk *m, struct store *store, struct store_op *op);

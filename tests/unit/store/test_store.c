@@ -542,6 +542,47 @@ START_TEST(test_walk)
 }
 END_TEST
 
+/* Chunks come and go over many starts, and the metadata does not grow. */
+START_TEST(test_entries_are_used_again)
+{
+	uint64_t written = 0;
+
+	for (uint64_t i = 1; i <= 40; i++) {
+		ck_assert_int_eq(do_create(disk, store, i, CHUNK_BYTES), STORE_OK);
+		ck_assert_int_eq(do_write(disk, store, i, 0, 16, AT(i), 1), STORE_OK);
+		if (i > 3)
+			ck_assert_int_eq(do_delete(disk, store, i - 3, i), STORE_OK);
+		reopen();
+		if (i == 5)
+			written = store_counters(store).memory_bytes;
+	}
+	ck_assert_uint_le(store_counters(store).memory_bytes, written + 64 * KIB);
+	ck_assert_uint_eq(store_counters(store).used_bytes, 3 * UNIT_BYTES);
+}
+END_TEST
+
+START_TEST(test_memory_limit)
+{
+	struct store_options options = {.memory_limit_bytes = store_counters(store).memory_bytes +
+							      (_i ? 40 * KIB : 1000)};
+	struct opened o;
+	enum store_status status = STORE_OK;
+	uint64_t g = 0;
+
+	ck_assert_int_eq(do_create(disk, store, CHUNK, 16 * CHUNK_BYTES), STORE_OK);
+	ck_assert_int_eq(driver_close(disk, store), 0);
+	o = driver_open_with(disk, &options);
+	ck_assert_int_eq(o.status, 0);
+	store = o.store;
+	for (uint32_t unit = 0; unit < 16 * 64 && status == STORE_OK; unit += 42)
+		status = do_write(disk, store, CHUNK, unit * 16, 1, AT(++g), 1);
+	ck_assert_int_eq(status, STORE_NO_SPACE);
+	ck_assert_uint_le(store_counters(store).memory_bytes, options.memory_limit_bytes);
+	if (_i)
+		expect(CHUNK, CHUNK, 0, 1, 1);
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
 	struct opened o;
@@ -587,6 +628,8 @@ int main(void)
 	tcase_add_test(t, test_pipeline_completes_in_order);
 	tcase_add_test(t, test_identity);
 	tcase_add_test(t, test_walk);
+	tcase_add_test(t, test_entries_are_used_again);
+	tcase_add_loop_test(t, test_memory_limit, 0, 2);
 	tcase_add_test(t, test_refusals);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
