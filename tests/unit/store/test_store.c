@@ -563,13 +563,15 @@ END_TEST
 
 START_TEST(test_memory_limit)
 {
-	struct store_options options = {.memory_limit_bytes = store_counters(store).memory_bytes +
-							      (_i ? 40 * KIB : 1000)};
+	struct store_options options;
 	struct opened o;
 	enum store_status status = STORE_OK;
 	uint64_t g = 0;
 
 	ck_assert_int_eq(do_create(disk, store, CHUNK, 16 * CHUNK_BYTES), STORE_OK);
+	reopen();
+	options = (struct store_options){.memory_limit_bytes = store_counters(store).memory_bytes +
+							       (_i ? 40 * KIB : 1000)};
 	ck_assert_int_eq(driver_close(disk, store), 0);
 	o = driver_open_with(disk, &options);
 	ck_assert_int_eq(o.status, 0);
