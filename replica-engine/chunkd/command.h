@@ -14,6 +14,10 @@ int command_format(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_fsck(int argc, char **argv);
 
+/* Exits with a message if a disk is too small to hold anything. */
+void require_disk_size(const struct io_disk *disk, const char *path);
+/* What to do about a status of store_open. */
+const char *open_remedy(int status);
 /* Opens the store on a disk, running the loop until it is open. Exits with a message if it can't be. */
 struct store *open_store(struct ev_loop *loop, struct io_disk *disk, const char *path,
 			 const struct store_options *options);

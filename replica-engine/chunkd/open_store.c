@@ -38,7 +38,7 @@ static void opened(void *context, int status, const char *why, struct store *sto
 	finish(w, status);
 }
 
-static const char *remedy(int status)
+const char *open_remedy(int status)
 {
 	switch (status) {
 	case -EINVAL:
@@ -55,21 +55,26 @@ static const char *remedy(int status)
 	}
 }
 
-struct store *open_store(struct ev_loop *loop, struct io_disk *disk, const char *path,
-			 const struct store_options *options)
+void require_disk_size(const struct io_disk *disk, const char *path)
 {
-	struct waiting w = {.loop = loop};
-
 	if (disk->size_bytes < DISK_BYTES_MIN)
 		fail(EXIT_FAILED,
 		     "%s is not a Copyhold disk: it has %llu bytes, it is empty or truncated. Make "
 		     "one: copyhold-chunkd format",
 		     path, (unsigned long long)disk->size_bytes);
+}
+
+struct store *open_store(struct ev_loop *loop, struct io_disk *disk, const char *path,
+			 const struct store_options *options)
+{
+	struct waiting w = {.loop = loop};
+
+	require_disk_size(disk, path);
 	store_open(disk, options, opened, &w);
 	wait_done(&w);
 	if (w.status != 0)
 		fail(EXIT_FAILED, "%s can't be opened: %s. %s", path,
-		     *w.why ? w.why : strerror(-w.status), remedy(w.status));
+		     *w.why ? w.why : strerror(-w.status), open_remedy(w.status));
 	return w.store;
 }
 

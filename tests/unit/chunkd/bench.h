@@ -271,7 +271,7 @@ static inline void setup(void)
 	codec = codec_new();
 	meta_accepted = 0;
 	next_id = 0;
-	snprintf(directory, sizeof directory, "/tmp/chunkd-test-XXXXXX");
+	snprintf(directory, sizeof directory, "/var/tmp/chunkd-test-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 	snprintf(disk_path, sizeof disk_path, "%s/disk", directory);
 	ck_assert_int_eq(io_uring_disk_create_file(disk_path, DISK_BYTES, why), 0);

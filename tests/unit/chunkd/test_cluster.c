@@ -314,7 +314,7 @@ static void setup(void)
 {
 	loop = ev_loop_new(EVFLAG_AUTO);
 	io = io_ev_new(loop);
-	snprintf(directory, sizeof directory, "/tmp/cluster-test-XXXXXX");
+	snprintf(directory, sizeof directory, "/var/tmp/cluster-test-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 	snprintf(meta_path, sizeof meta_path, "%s/meta.db", directory);
 	start_metad();
