@@ -106,6 +106,32 @@ void owner_slot_clear(struct step *s, unsigned slot)
 	memset(p, 0, sizeof *p);
 }
 
+void owner_slot_failed(struct step *s, unsigned slot)
+{
+	struct owner_slot *p = &s->o->slots[slot];
+
+	p->state = SLOT_FAILED;
+	p->retry_ns = s->now_ns + FAILED_RETRY_NS;
+}
+
+/* Where too few others are left to evict it, a failed replica may have room again, or its disk may: judged by what it answers. */
+static void retry_failed(struct step *s)
+{
+	struct owner *o = s->o;
+
+	FOR_EACH_SLOT (o, i) {
+		struct owner_slot *p = &o->slots[i];
+
+		if (p->state != SLOT_FAILED || !p->peer->connection || s->now_ns < p->retry_ns)
+			continue;
+		p->state = SLOT_NEW;
+		if (o->phase == OWNER_ROLLING)
+			owner_start_sync(s);
+		else if (o->phase == OWNER_IO)
+			owner_ask_sync(s, i);
+	}
+}
+
 static void slot_add(struct step *s, const struct msg_list_entry *entry)
 {
 	struct owner *o = s->o;
@@ -253,7 +279,8 @@ static void peer_down(struct step *s, unsigned slot)
 		owner_leave_out(s, slot);
 		return;
 	}
-	if (p->state == SLOT_ASKED)
+	/* Before IO what was answered on this connection is asked again: it can't be compared with the others' out of reach. */
+	if (p->state == SLOT_ASKED || (o->phase == OWNER_SYNCING && p->state == SLOT_SYNCED))
 		p->state = SLOT_NEW;
 	if (o->phase == OWNER_ROLLING)
 		owner_start_sync(s);
@@ -368,6 +395,7 @@ void owner_progress(struct step *s)
 		}
 		return;
 	}
+	retry_failed(s);
 	if (o->phase == OWNER_SYNCING)
 		owner_sync_progress(s);
 	if (o->phase == OWNER_ROLLING)
@@ -381,6 +409,18 @@ void owner_progress(struct step *s)
 	}
 	return_abort_copies(s);
 	return_progress(s);
+}
+
+/*
+ * A replica names a chunk only after it has answered SYNC at the epoch that is over. A list that comes before its answer at our
+ * epoch speaks of an earlier lease.
+ */
+static void taken_out(struct step *s, unsigned slot)
+{
+	const struct owner_slot *p = &s->o->slots[slot];
+
+	if (p->covered_connection && p->covered_connection == p->peer->connection)
+		owner_fence(s);
 }
 
 static void slot_event(struct step *s, const struct owner_event *ev)
@@ -400,7 +440,7 @@ static void slot_event(struct step *s, const struct owner_event *ev)
 		peer_down(s, (unsigned)slot);
 		break;
 	case OWNER_EVENT_TAKEN:
-		owner_fence(s);
+		taken_out(s, (unsigned)slot);
 		break;
 	default:
 		break; /* GRANTED: owner_progress looks at the grants */

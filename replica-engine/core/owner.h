@@ -175,7 +175,7 @@ struct owner_slot {
 	uint64_t promise_until_ns; /* it told us that it waits until then */
 	uint64_t answered_generation;
 	uint64_t join_generation; /* g0 of its JOIN */
-	uint64_t retry_ns;        /* FILLING: not before */
+	uint64_t retry_ns;        /* FILLING, and FAILED: not before */
 	struct version *versions; /* while rolling or joining; unit_count entries */
 	uint8_t *invalid; /* bit per unit: JOINED: still to be copied; rolling: invalid there */
 	uint32_t invalid_units;

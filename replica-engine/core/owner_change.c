@@ -136,7 +136,10 @@ static bool waited_for(const struct step *s, unsigned slot, uint64_t *since_ns)
 	}
 	*since_ns = s->now_ns;
 	if (!TAILQ_EMPTY(&o->ready) && !owner_grant_valid(p, s->now_ns)) {
-		*since_ns = MAX(TAILQ_FIRST(&o->ready)->arrived_ns, p->peer->heard_ns);
+		/* Heartbeats that are answered don't help while its SYNC is not. */
+		*since_ns = MAX(TAILQ_FIRST(&o->ready)->arrived_ns,
+				p->exchange_id ? MAX(p->asked_ns, p->promise_until_ns)
+					       : p->peer->heard_ns);
 		return true;
 	}
 	return p->peer->dead;
@@ -210,7 +213,7 @@ static void hurry_reads(struct step *s)
 			continue;
 		r->tried |= 1u << reader;
 		if (!owner_send_read(s, r))
-			r->tried = 0; /* nobody else: go on waiting for it */
+			r->tried = r->bad_slots; /* nobody else: go on waiting for it */
 	}
 }
 

@@ -215,6 +215,26 @@ static bool generation_overdue(const struct step *s, unsigned slot)
 	return false;
 }
 
+/*
+ * A write that came after the join may wait for a replica that can't be evicted before this one is filled, and a copy of its unit
+ * waits for that write: only a join behind it ends this.
+ */
+static bool copies_stuck(const struct step *s, unsigned slot)
+{
+	const struct owner *o = s->o;
+	const struct owner_request *r = TAILQ_FIRST(&o->window);
+
+	if (!r || !overdue(s, &o->slots[slot], r->sent_ns) || !o->copy_pool)
+		return false;
+	for (unsigned i = 0; i < OWNER_COPIES_MAX; i++) {
+		r = &o->copy_pool[i];
+		if (r->state == OWNER_REQUEST_BLOCKED && r->destination == slot &&
+		    overdue(s, &o->slots[slot], r->arrived_ns))
+			return true;
+	}
+	return false;
+}
+
 static void filling_progress(struct step *s, unsigned slot)
 {
 	struct owner *o = s->o;
@@ -223,7 +243,7 @@ static void filling_progress(struct step *s, unsigned slot)
 	if (!p->peer->connection)
 		return;
 	if ((p->exchange_id && overdue(s, p, p->asked_ns)) ||
-	    (p->state == SLOT_JOINED && generation_overdue(s, slot))) {
+	    (p->state == SLOT_JOINED && (generation_overdue(s, slot) || copies_stuck(s, slot)))) {
 		owner_leave_out(s, slot);
 		return;
 	}

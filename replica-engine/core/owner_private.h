@@ -11,6 +11,10 @@
 #define EXCHANGE_SILENT_NS EVICT_SILENT_NS
 #define CHANGE_RETRY_NS    (500 * NS_PER_MS)
 #define JOIN_RETRY_NS      (1 * NS_PER_S)
+/* A failed replica that can't be evicted is asked again after this. */
+#define FAILED_RETRY_NS (1 * NS_PER_S)
+/* The longest that a replica is believed to wait for a promise. */
+#define PROMISE_WAIT_MAX_NS (2 * PROMISE_NS)
 /* A join holds new generations for this long at most while those in flight are answered. */
 #define JOIN_DRAIN_NS (500 * NS_PER_MS)
 
@@ -52,6 +56,8 @@ void owner_adopt_list(struct step *s, const struct msg_chunk *chunk);
 /* Looks at everything that may go on now: phases, joins, copies, evictions, ready requests. */
 void owner_progress(struct step *s);
 void owner_slot_clear(struct step *s, unsigned slot);
+/* A disk error, or something lost: to be evicted; if that can't be, asked again after a while. */
+void owner_slot_failed(struct step *s, unsigned slot);
 
 /* owner_request.c */
 void owner_admit(struct step *s, struct owner_request *r);

@@ -98,7 +98,7 @@ static void resumed(struct step *s, unsigned slot, const struct msg_sync_ok *ok)
 	if (p->state == SLOT_FAILED)
 		return;
 	if (ok->position.generation < p->answered_generation || ok->mending || ok->invalid_units) {
-		p->state = SLOT_FAILED; /* its disk has lost what it had answered */
+		owner_slot_failed(s, slot); /* its disk has lost what it had answered */
 		return;
 	}
 	p->state = SLOT_SYNCED;
@@ -112,7 +112,7 @@ static void not_found(struct step *s, unsigned slot)
 
 	if (p->creating || s->o->phase == OWNER_IO) {
 		if (p->counts)
-			p->state = SLOT_FAILED;
+			owner_slot_failed(s, slot);
 		else
 			owner_leave_out(s, slot);
 		return;
@@ -131,7 +131,7 @@ void owner_sync_answered(struct step *s, unsigned slot, const struct msg *msg)
 	if (msg->type != MSG_SYNC_OK || msg->id != p->exchange_id)
 		return;
 	if (msg->status == WIRE_WAIT) {
-		p->promise_until_ns = s->now_ns + ok->wait_ms * NS_PER_MS;
+		p->promise_until_ns = s->now_ns + MIN(ok->wait_ms * NS_PER_MS, PROMISE_WAIT_MAX_NS);
 		return;
 	}
 	p->exchange_id = 0;
@@ -142,7 +142,7 @@ void owner_sync_answered(struct step *s, unsigned slot, const struct msg *msg)
 	}
 	if (msg->status != WIRE_OK || ok->epoch != o->epoch) {
 		if (p->counts)
-			p->state = SLOT_FAILED;
+			owner_slot_failed(s, slot);
 		else
 			owner_leave_out(s, slot);
 		return;
@@ -284,20 +284,28 @@ static bool differs(const struct owner *o, const struct owner_slot *p, uint32_t 
 	       bit_get(p->invalid, unit);
 }
 
+/* A failed one stays mending until it is evicted or asked again: what it holds is not the reference's. */
+static bool to_be_level(const struct owner_slot *p)
+{
+	return p->counts && p->state != SLOT_FAILED;
+}
+
 /* All versions are known: mark those that will be rolled as mending. */
 static bool begin_mending(struct step *s)
 {
 	struct owner *o = s->o;
 	bool waiting = false;
 
+	if (o->slots[o->reference].state == SLOT_FAILED)
+		return false;
 	FOR_EACH_SLOT (o, i) {
-		if (o->slots[i].counts && !o->slots[i].versions)
+		if (to_be_level(&o->slots[i]) && !o->slots[i].versions)
 			return false;
 	}
 	FOR_EACH_SLOT (o, i) {
 		struct owner_slot *p = &o->slots[i];
 
-		if (!p->counts || p->rolling || level(p, &o->slots[o->reference]))
+		if (!to_be_level(p) || p->rolling || level(p, &o->slots[o->reference]))
 			continue;
 		if (!p->exchange_id)
 			position_message(s, i, MSG_MEND_BEGIN);
@@ -312,7 +320,8 @@ static void roll_slot(struct step *s, unsigned slot)
 	struct owner *o = s->o;
 	struct owner_slot *p = &o->slots[slot];
 
-	while (p->copies < OWNER_COPIES_MAX && p->next_unit < o->unit_count) {
+	while (p->state != SLOT_FAILED && p->copies < OWNER_COPIES_MAX &&
+	       p->next_unit < o->unit_count) {
 		if (differs(o, p, p->next_unit)) {
 			struct owner_request *r =
 				owner_copy_new(s, slot, p->next_unit, COPY_TO_ROLL);
@@ -322,7 +331,8 @@ static void roll_slot(struct step *s, unsigned slot)
 		}
 		p->next_unit++;
 	}
-	if (p->copies == 0 && p->next_unit == o->unit_count && !p->exchange_id)
+	if (p->state != SLOT_FAILED && p->copies == 0 && p->next_unit == o->unit_count &&
+	    !p->exchange_id)
 		position_message(s, slot, MSG_MEND_END);
 }
 
@@ -339,7 +349,8 @@ void owner_roll_progress(struct step *s)
 		if (!p->counts || level(p, &o->slots[o->reference]))
 			continue;
 		level_all = false;
-		roll_slot(s, i);
+		if (to_be_level(p))
+			roll_slot(s, i);
 	}
 	if (level_all)
 		start_io(s);
@@ -354,13 +365,13 @@ void owner_roll_answered(struct step *s, unsigned slot, const struct msg *msg)
 		return;
 	p->exchange_id = 0;
 	if (msg->status != WIRE_OK) {
-		p->state = SLOT_FAILED;
+		owner_slot_failed(s, slot);
 		return;
 	}
 	switch (msg->type) {
 	case MSG_VERSIONS_OK:
 		if (msg->u.version_list.unit_count != o->unit_count) {
-			p->state = SLOT_FAILED;
+			owner_slot_failed(s, slot);
 			return;
 		}
 		take_versions(o, p, &msg->u.version_list);
@@ -383,10 +394,8 @@ void owner_roll_answered(struct step *s, unsigned slot, const struct msg *msg)
 
 void owner_rolled_unit(struct step *s, struct owner_request *r, enum wire_status status)
 {
-	struct owner_slot *p = &s->o->slots[r->destination];
-
 	if (status == WIRE_FENCED || s->o->phase != OWNER_ROLLING)
 		return; /* given up */
 	if (status != WIRE_OK)
-		p->state = SLOT_FAILED;
+		owner_slot_failed(s, r->destination);
 }

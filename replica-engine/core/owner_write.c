@@ -165,7 +165,7 @@ void owner_write_answered(struct step *s, unsigned slot, const struct msg *msg)
 	case WIRE_NO_SPACE:
 		/* Start over from what it has; what keeps failing is a failed replica. */
 		if (p->retries++ >= 3) {
-			p->state = SLOT_FAILED;
+			owner_slot_failed(s, slot);
 			owner_stop_stream(o, slot);
 		} else if (msg->status != WIRE_GAP || p->exchange_id == 0) {
 			owner_stop_stream(o, slot);
@@ -175,7 +175,7 @@ void owner_write_answered(struct step *s, unsigned slot, const struct msg *msg)
 	default: /* DISK_ERROR, NOT_FOUND, ...: it will not take this write */
 		owner_stop_stream(o, slot);
 		if (p->counts)
-			p->state = SLOT_FAILED;
+			owner_slot_failed(s, slot);
 		else
 			owner_leave_out(s, slot);
 		break;

@@ -156,6 +156,9 @@ static void taken_out(struct peer *p, uint64_t id)
 	if (c && !c->allocating) {
 		msg.u.position.epoch = c->owner.epoch;
 		engine_chunk_event(c, &event);
+		/* Of an earlier lease: the SYNC of this one takes it off the list. A RELEASE behind it could take off what follows. */
+		if (c->owner.phase != OWNER_IDLE)
+			return;
 	}
 	codec_send(e->codec, e->transport, p->conn, &msg);
 }
