@@ -169,8 +169,10 @@ static void on_hello(struct peer *peer, const struct msg *msg)
 
 	judge_hello(metad, hello, &output.msg);
 	if (output.msg.status != WIRE_OK) {
-		trace(TRACE_WARN, MODULE, "peer=%s refused: %s",
-		      metad->env.transport->peer(peer->conn), output.msg.u.hello.text);
+		/* After a pause all that a peer has tried meanwhile comes at once: no news. */
+		trace(output.msg.status == WIRE_BUSY ? TRACE_DEBUG : TRACE_WARN, MODULE,
+		      "peer=%s refused: %s", metad->env.transport->peer(peer->conn),
+		      output.msg.u.hello.text);
 		codec_send(metad->codec, metad->env.transport, peer->conn, &output.msg);
 		metad_close_peer(metad, peer);
 		return;

@@ -6,6 +6,11 @@
 cluster_start
 copyhold volume create disk --size 1G
 serve disk nbd.sock
+# The last connection that closes gives the volume and its leases back: one stays open, as a mounted one would.
+mkfifo "$T/commands"
+exec 8<>"$T/commands"
+qemu-io -f raw "$URI" <"$T/commands" >/dev/null 2>&1 &
+on_exit "kill $!"
 load() { nbd-journal write "$URI" "$T/journal" "seconds=$1" depth=2; }
 
 say "taking every lease, then measuring without any trouble"
