@@ -1,8 +1,9 @@
 /*
  * replay.c - reads the journal from the tail on, applies what the tree of pages doesn't hold yet, and finds the end.
  *
- * A batch counts if its header and data pass their checksums, its sequence number is the next, it names the checksum of the batch
- * before it, and its mount isn't older than that one's. Records with direct places count only if the data there passes as well; that is
+ * A batch counts if its header passes its checksum, its sequence number is the next, it names the checksum of the batch
+ * before it, and its mount isn't older than that one's. Its data must pass too, unless a later batch confirms it: then bytes were
+ * damaged that had been there, which the checksums of the blocks will show to readers. Records with direct places count only if the data there passes as well; that is
  * looked at only for batches that no later batch confirms (of the others the places may have been used again by
  * now). The first batch that doesn't count is the end. Batches wait here until they are confirmed or the end is known.
  *
@@ -13,21 +14,19 @@
 
 #include "common/base/crc.h"
 
-#define WINDOW   ((uint32_t)SEGMENT_BYTES_MAX)
-#define PENDING  16u
-#define SCAN_MAX (16 * MIB)
+#define WINDOW  ((uint32_t)SEGMENT_BYTES_MAX)
+#define PENDING 16u
 
 struct pending {
 	struct disk_batch *header; /* with its records */
 	struct batch_info info;
+	bool torn; /* its data fails the checksum */
 };
 
 struct replay {
 	struct opening *opening;
 	struct buf *buf;
 	uint64_t position; /* of the next batch */
-	uint64_t window;   /* where buf begins, or UINT64_MAX */
-	uint64_t window_bytes;
 	bool wrapped; /* the batch was not where it should be; now looked for at the ring's start */
 	uint64_t end;
 	uint64_t sequence;
@@ -121,8 +120,7 @@ static enum verdict judge(struct replay *r, uint8_t *at, uint64_t left)
 	if (bytes > left)
 		return MORE;
 	if (!header_valid(store, at, left) || !records_valid(store, h) ||
-	    (h->record_count && h->first_operation != r->operation + 1 && r->operation) ||
-	    crc32c(store->seed, at + h->header_bytes, h->data_bytes) != h->data_crc)
+	    (h->record_count && h->first_operation != r->operation + 1 && r->operation))
 		return NO_BATCH;
 	return BATCH;
 }
@@ -180,6 +178,8 @@ static bool take_batch(struct replay *r, const struct disk_batch *h)
 	p = &r->pending[(r->first + r->count++) % PENDING];
 	p->header = xmalloc(h->header_bytes);
 	memcpy(p->header, h, h->header_bytes);
+	p->torn = crc32c(r->opening->store->seed, (const uint8_t *)h + h->header_bytes,
+			 h->data_bytes) != h->data_crc;
 	p->info = (struct batch_info){
 		.sequence = h->sequence,
 		.position = h->position,
@@ -310,6 +310,19 @@ static const struct disk_record *record_after(const struct disk_record *r)
 	return (const struct disk_record *)(const void *)((const uint8_t *)r + r->bytes);
 }
 
+/* The batch isn't there as a whole: it is the end, and nothing of it was applied. */
+static void cut(struct replay *r)
+{
+	const struct pending *p = &r->pending[r->first];
+
+	r->end = p->info.position;
+	r->sequence = p->info.sequence;
+	r->previous_crc = p->info.previous_crc;
+	r->operation = p->header->first_operation - 1;
+	for (; r->count; r->count--, r->first = (r->first + 1) % PENDING)
+		free(r->pending[r->first].header);
+}
+
 static void finish_unconfirmed(struct replay *r, struct pending *p)
 {
 	journal_push_info(r->opening->store, &p->info);
@@ -329,6 +342,10 @@ static void unconfirmed_next(struct replay *r)
 	while (r->count) {
 		struct pending *p = &r->pending[r->first];
 
+		if (p->torn) {
+			cut(r);
+			break;
+		}
 		if (r->record && check_place(r))
 			return;
 		if (r->record_next == p->header->record_count) {
@@ -360,7 +377,9 @@ static void scan_next(struct replay *r)
 	struct store *store = r->opening->store;
 	uint64_t ring = store->super.journal_bytes;
 	uint64_t at = (r->end + r->scanned) % ring;
-	uint64_t bytes = MIN(MIN((uint64_t)WINDOW, ring - at), MIN(SCAN_MAX, ring) - r->scanned);
+	/* The batches that were in flight with the missing one, and the first that could confirm it. */
+	uint64_t end = MIN(4 * (uint64_t)store->journal.batch_bytes_max, ring);
+	uint64_t bytes = MIN(MIN((uint64_t)WINDOW, ring - at), end - r->scanned);
 	struct io *io;
 
 	if (!bytes) {
@@ -453,7 +472,8 @@ static void read_next(struct replay *r)
 {
 	struct store *store = r->opening->store;
 	uint64_t ring = store->super.journal_bytes;
-	uint64_t bytes = MIN((uint64_t)WINDOW, ring - r->position % ring);
+	uint64_t window = MIN((uint64_t)WINDOW, 2 * (uint64_t)store->journal.batch_bytes_max);
+	uint64_t bytes = MIN(window, ring - r->position % ring);
 	struct io *io = io_get(store, window_read);
 
 	io->user = r;

@@ -561,6 +561,55 @@ START_TEST(test_entries_are_used_again)
 }
 END_TEST
 
+/* Damage to what was acknowledged is not taken for a torn tail. */
+START_TEST(test_damaged_journal_is_refused)
+{
+	uint64_t batches[64], count = 0, bad = 0;
+	struct opened o;
+
+	do_create(disk, store, CHUNK, CHUNK_BYTES);
+	for (uint32_t i = 0; i < 10; i++)
+		do_write(disk, store, CHUNK, i * 3, 1, AT(i + 1), 1);
+	for (uint64_t at = 192 * KIB; at < 192 * KIB + JOURNAL; at += BLOCK_BYTES) {
+		uint32_t magic;
+
+		mem_disk_peek(disk, at, &magic, sizeof magic);
+		if (magic == 0x48435442 && count < 64)
+			batches[count++] = at;
+	}
+	ck_assert_uint_ge(count, 11);
+	mem_disk_forget(disk);
+	store_free(store);
+	store = NULL;
+	if (_i) {
+		/* Data in the middle: that block is bad, all others are good. */
+		mem_disk_flip(disk, batches[count / 2] + BLOCK_BYTES + 80, 1);
+		o = driver_open(disk);
+		ck_assert_int_eq(o.status, 0);
+		store = o.store;
+		for (uint32_t i = 0; i < 10; i++) {
+			uint32_t tag;
+
+			bad += do_read(disk, store, CHUNK, CHUNK, i * 3, 1, &tag) ==
+			       STORE_BAD_BLOCK;
+		}
+		ck_assert_uint_eq(bad, 1);
+		return;
+	}
+	mem_disk_flip(disk, batches[count / 2] + 80, 1);
+	o = driver_open(disk);
+	ck_assert_int_eq(o.status, -EUCLEAN);
+	ck_assert_ptr_nonnull(strstr(o.why, "an acknowledged batch is missing"));
+	mem_disk_flip(disk, batches[count / 2] + 80, 1);
+	/* The last one may be torn: nobody has confirmed it. */
+	mem_disk_flip(disk, batches[count - 1] + 80, 1);
+	o = driver_open(disk);
+	ck_assert_int_eq(o.status, 0);
+	store = o.store;
+	ck_assert_uint_eq(get(CHUNK).position.generation, 9);
+}
+END_TEST
+
 START_TEST(test_memory_limit)
 {
 	struct store_options options;
@@ -631,6 +680,7 @@ int main(void)
 	tcase_add_test(t, test_identity);
 	tcase_add_test(t, test_walk);
 	tcase_add_test(t, test_entries_are_used_again);
+	tcase_add_loop_test(t, test_damaged_journal_is_refused, 0, 2);
 	tcase_add_loop_test(t, test_memory_limit, 0, 2);
 	tcase_add_test(t, test_refusals);
 	suite_add_tcase(suite, t);
