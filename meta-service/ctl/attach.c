@@ -305,7 +305,9 @@ enum exit_code detach_run(const struct invocation *in)
 		return detach_nbd(in, nbd_volume);
 	attachment_read_all(&list);
 	attachment = find_attachment(&list, name, &count);
-	if (!attachment)
+	if (!attachment && option_is_set(in, "configured"))
+		code = EXIT_CODE_OK; /* a unit that is stopped after a detach by hand */
+	else if (!attachment)
 		code = fail(in, "NOT_FOUND", "copyhold attached lists what is",
 			    "nothing named %s is attached on this host", name);
 	else if (count > 1)

@@ -23,6 +23,8 @@
 #define NBDKIT_TERM_MS     10000
 #define MODPROBE_MS        10000
 #define DISCONNECT_STEP_MS 20
+#define UPGRADE_STEP_MS    20
+#define UPGRADE_STEPS      3000
 #define DISCONNECT_STEPS   500
 
 static int failed(struct attach_failure *failure, int error, const char *hint, const char *format,
@@ -113,6 +115,20 @@ static bool take_over(struct nbd_attachment **wanted)
 	return found;
 }
 
+/* For systemd, which follows this process. */
+static void write_pid_file(const struct nbd_attachment *a)
+{
+	char path[NBD_ATTACHMENT_PATH_BYTES];
+	FILE *file = NULL;
+
+	if (nbd_attachment_path(a->volume, "supervisor.pid", path) == 0)
+		file = fopen(path, "we");
+	if (!file)
+		return;
+	fprintf(file, "%d\n", (int)a->supervisor.pid);
+	fclose(file);
+}
+
 static void become_supervisor(struct nbd_attachment *a, int lock,
 			      const struct supervisor_options *options)
 {
@@ -136,6 +152,7 @@ static void become_supervisor(struct nbd_attachment *a, int lock,
 	process_find(getpid(), &a->supervisor);
 	if (nbd_attachment_save(a) != 0)
 		_exit(EXIT_FAILURE);
+	write_pid_file(a);
 	_exit(supervisor_run(a, options));
 }
 
@@ -161,10 +178,10 @@ static int read_report(int pipe, struct attach_failure *failure)
 	return failed(failure, (int)error, "", "%s", end + 1);
 }
 
-static int start_supervisor(struct nbd_attachment *a, int lock, bool force, bool replace,
+static int start_supervisor(struct nbd_attachment *a, int lock, bool force,
 			    struct attach_failure *failure)
 {
-	struct supervisor_options options = {.force = force, .replace = replace};
+	struct supervisor_options options = {.force = force};
 	int ends[2], error;
 	pid_t pid;
 
@@ -189,26 +206,21 @@ static int start_supervisor(struct nbd_attachment *a, int lock, bool force, bool
 	return error;
 }
 
-/* Takes the attachment's lock, from a live supervisor only for an upgrade. */
-static int take_lock(const struct nbd_attachment *wanted, bool upgrade, int *lock, uint32_t *index,
+static int take_lock(const struct nbd_attachment *wanted, int *lock, uint32_t *index,
 		     struct attach_failure *failure)
 {
 	struct nbd_attachment *present = NULL;
 	int error = nbd_attachment_lock(wanted->volume, LOCK_WAIT_MS, lock);
 
-	if (error == -EBUSY && nbd_attachment_load(wanted->volume, &present) == 0) {
+	if (error == -EBUSY && nbd_attachment_load(wanted->volume, &present) == 0 &&
+	    present->since_s) {
 		*index = present->index;
-		if (!upgrade) {
-			failed(failure, -EALREADY, "copyhold attached shows it",
-			       "volume %s is attached already, as /dev/nbd%u", wanted->volume,
-			       present->index);
-			nbd_attachment_free(present);
-			return -EALREADY;
-		}
-		process_stop(&present->supervisor, SUPERVISOR_TERM_MS);
 		nbd_attachment_free(present);
-		error = nbd_attachment_lock(wanted->volume, SUPERVISOR_TERM_MS, lock);
+		return failed(failure, -EALREADY, "copyhold attached shows it",
+			      "volume %s is attached already, as /dev/nbd%u", wanted->volume,
+			      *index);
 	}
+	nbd_attachment_free(present);
 	if (error == -EBUSY)
 		return failed(failure, error, "try again",
 			      "another command is attaching or detaching volume %s",
@@ -220,28 +232,23 @@ static int take_lock(const struct nbd_attachment *wanted, bool upgrade, int *loc
 	return 0;
 }
 
-int attach_nbd_start(struct nbd_attachment *wanted, bool force, bool upgrade, uint32_t *index,
-		     bool *was_there, struct attach_failure *failure)
+int attach_nbd_start(struct nbd_attachment *wanted, bool force, uint32_t *index, bool *was_there,
+		     struct attach_failure *failure)
 {
 	struct nbd_attachment *result = NULL;
-	struct netlink *netlink;
-	int lock, error;
+	struct netlink *netlink = NULL;
+	int lock = -1, error;
 
 	*was_there = false;
 	error = open_driver(&netlink, failure);
-	if (error) {
-		nbd_attachment_free(wanted);
-		return error;
-	}
 	netlink_close(netlink);
-	error = take_lock(wanted, upgrade, &lock, index, failure);
-	if (error) {
-		nbd_attachment_free(wanted);
-		return error;
+	if (!error)
+		error = take_lock(wanted, &lock, index, failure);
+	if (!error) {
+		*was_there = take_over(&wanted);
+		error = start_supervisor(wanted, lock, force, failure);
+		close(lock);
 	}
-	*was_there = take_over(&wanted);
-	error = start_supervisor(wanted, lock, force, upgrade && *was_there, failure);
-	close(lock);
 	if (!error) {
 		error = nbd_attachment_load(wanted->volume, &result);
 		if (error)
@@ -252,6 +259,49 @@ int attach_nbd_start(struct nbd_attachment *wanted, bool force, bool upgrade, ui
 	nbd_attachment_free(result);
 	nbd_attachment_free(wanted);
 	return error;
+}
+
+/* The present state; *number: which nbdkit process it is, *serving: whether the device is connected to it. */
+static int read_progress(const char *volume, unsigned *number, bool *serving, uint32_t *index)
+{
+	struct nbd_attachment *a;
+	int error = nbd_attachment_load(volume, &a);
+
+	if (error)
+		return error;
+	*number = a->nbdkit_number;
+	*serving = a->serving;
+	*index = a->index;
+	nbd_attachment_free(a);
+	return 0;
+}
+
+int attach_nbd_upgrade(const char *volume, uint32_t *index, struct attach_failure *failure)
+{
+	unsigned before, number = 0;
+	struct nbd_attachment *a;
+	bool serving = false;
+	int error = nbd_attachment_load(volume, &a);
+
+	if (error)
+		return failed(failure, -ENOENT, "copyhold attached lists what is",
+			      "volume %s is not attached on this host", volume);
+	before = a->nbdkit_number;
+	if (!nbd_attachment_is_locked(volume) || !process_is_alive(&a->supervisor) ||
+	    kill(a->supervisor.pid, SIGHUP) != 0)
+		error = failed(failure, -ESRCH, "attach it again, that gives it a new one",
+			       "volume %s has no supervisor", volume);
+	nbd_attachment_free(a);
+	for (unsigned i = 0; !error && i < UPGRADE_STEPS; i++) {
+		error = read_progress(volume, &number, &serving, index);
+		if (!error && number != before && serving)
+			return 0;
+		poll(NULL, 0, UPGRADE_STEP_MS);
+	}
+	return error ? error
+		     : failed(failure, -ETIMEDOUT, "the log in /run/copyhold/nbd says why",
+			      "the new nbdkit of volume %s doesn't serve yet; IO waits for it",
+			      volume);
 }
 
 /* ---- detach ---- */

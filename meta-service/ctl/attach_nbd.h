@@ -21,11 +21,14 @@ struct attach_failure {
  * Attaches wanted->volume, and stays attached through a supervisor process of its own. Takes wanted. What is there of an attachment of
  * the volume is taken over: a device whose supervisor has died keeps its index and its users.
  *
- * force: take the volume from whoever holds it. upgrade: of a device that is attached, replace supervisor and nbdkit.
- * 0 and the device, *was_there: it was attached before. Else failure tells; -EALREADY: it is attached, and all is well.
+ * force: take the volume from whoever holds it. 0 and the device, *was_there: it was attached before. Else failure
+ * tells; -EALREADY: it is attached, and all is well.
  */
-int attach_nbd_start(struct nbd_attachment *wanted, bool force, bool upgrade, uint32_t *index,
-		     bool *was_there, struct attach_failure *failure);
+int attach_nbd_start(struct nbd_attachment *wanted, bool force, uint32_t *index, bool *was_there,
+		     struct attach_failure *failure);
+
+/* Replaces the nbdkit process of an attached volume, so that it runs what is installed now; waits until it serves. */
+int attach_nbd_upgrade(const char *volume, uint32_t *index, struct attach_failure *failure);
 
 /*
  * Detaches. Refused with -EBUSY and the users' names while the device is used, unless forced: then what was not yet

@@ -1,4 +1,5 @@
 /* attach_nbd_command.c - what attach, detach and attached say about volumes on the kernel's nbd driver; see attach_nbd.h. */
+#include "meta-service/ctl/attach_conf.h"
 #include "meta-service/ctl/attach_nbd.h"
 #include "meta-service/ctl/attach_nbdkit.h"
 #include "meta-service/ctl/client.h"
@@ -11,7 +12,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define PLUGIN "nbdkit-copyhold-plugin.so"
+#define PLUGIN          "nbdkit-copyhold-plugin.so"
+#define TOOL_TIMEOUT_MS 60000
 
 static const char *code_of(int error)
 {
@@ -85,25 +87,89 @@ static enum exit_code tell_attached(const struct invocation *in, const char *vol
 	return print_json(json_pack("{s:o}", "attached", entry));
 }
 
+/* From the command line, or with --configured from attach.conf. */
+static enum exit_code read_settings(const struct invocation *in, const char *volume,
+				    const char *device, struct attach_settings *settings)
+{
+	char problem[400];
+	int error;
+
+	if (option_is_set(in, "configured")) {
+		error = attach_conf_find(ATTACH_CONF_PATH, volume, settings, problem,
+					 sizeof problem);
+		return error ? fail(in, error == -ENOENT ? "NOT_FOUND" : "BAD_CONFIG",
+				    "see copyhold-attach.conf(5)", "%s", problem)
+			     : EXIT_CODE_OK;
+	}
+	attach_settings_default(settings);
+	if (!option_number(in, "connections", settings->connections, &settings->connections) ||
+	    !option_number(in, "timeout", settings->timeout_s, &settings->timeout_s))
+		return EXIT_CODE_USAGE;
+	if (attach_settings_check(settings, problem, sizeof problem) != 0)
+		return fail_usage(in, "--%s", problem);
+	if (device && device_parse(device, &settings->index) != 0)
+		return fail_usage(in, "%s is no nbd device: /dev/nbd0, /dev/nbd1, ...", device);
+	settings->read_only = option_is_set(in, "read-only");
+	settings->swap = option_is_set(in, "swap");
+	return EXIT_CODE_OK;
+}
+
+/* Runs mount or umount; its own words go to the attachment's log. */
+static int run_tool(const char *volume, char *const argv[])
+{
+	char log[NBD_ATTACHMENT_PATH_BYTES];
+	struct process tool;
+	int error = nbd_attachment_path(volume, "log", log);
+
+	if (!error)
+		error = process_start(argv, log, &tool);
+	if (error)
+		return error;
+	process_wait_end(&tool, TOOL_TIMEOUT_MS);
+	return process_succeeded(&tool) ? 0 : -EIO;
+}
+
+static enum exit_code mount_device(const struct invocation *in, const char *volume, uint32_t index,
+				   char *mountpoint)
+{
+	char device[32], mounted[256];
+	/* _netdev: at shutdown it is unmounted before the network goes. */
+	char *argv[] = {(char *)(uintptr_t) "mount",
+			(char *)(uintptr_t) "-o",
+			(char *)(uintptr_t) "_netdev",
+			device,
+			mountpoint,
+			NULL};
+
+	device_mountpoint(index, mounted, sizeof mounted);
+	if (strcmp(mounted, mountpoint) == 0)
+		return EXIT_CODE_OK;
+	snprintf(device, sizeof device, "/dev/nbd%u", index);
+	if (run_tool(volume, argv) == 0)
+		return EXIT_CODE_OK;
+	return fail(in, "MOUNT_FAILED", "the log in /run/copyhold/nbd says why",
+		    "volume %s is attached as %s, but can't be mounted at %s", volume, device,
+		    mountpoint);
+}
+
 enum exit_code attach_nbd_attach(const struct invocation *in, const char *volume, const char *meta,
 				 const char *device)
 {
-	uint64_t connections, timeout_s;
-	uint32_t index = NETLINK_ANY_DEVICE;
+	struct attach_settings settings;
 	struct nbd_attachment *wanted;
 	struct attach_failure failure;
+	enum exit_code code = read_settings(in, volume, device, &settings);
+	uint32_t index;
 	bool was_there;
 	char *uuid;
 
-	if (!option_number(in, "connections", ATTACH_CONNECTIONS_DEFAULT, &connections) ||
-	    !option_number(in, "timeout", ATTACH_DEAD_CONNECTION_SECONDS, &timeout_s))
-		return EXIT_CODE_USAGE;
-	if (connections < 1 || connections > NBD_CONNECTIONS_MAX)
-		return fail_usage(in, "--connections must be from 1 to %d", NBD_CONNECTIONS_MAX);
-	if (timeout_s < 1 || timeout_s > UINT32_MAX)
-		return fail_usage(in, "--timeout must be at least 1 second");
-	if (device && device_parse(device, &index) != 0)
-		return fail_usage(in, "%s is no nbd device: /dev/nbd0, /dev/nbd1, ...", device);
+	if (code != EXIT_CODE_OK)
+		return code;
+	if (option_is_set(in, "upgrade")) {
+		if (attach_nbd_upgrade(volume, &index, &failure) != 0)
+			return tell_failure(in, &failure);
+		return tell_attached(in, volume, index);
+	}
 	uuid = ask_uuid(in, volume);
 	if (!uuid)
 		return EXIT_CODE_FAILED;
@@ -113,26 +179,47 @@ enum exit_code attach_nbd_attach(const struct invocation *in, const char *volume
 		.uuid = uuid,
 		.meta = xstrdup(meta),
 		.plugin = find_plugin(),
-		.read_only = option_is_set(in, "read-only"),
-		.swap = option_is_set(in, "swap"),
-		.connections = (unsigned)connections,
-		.dead_connection_timeout_s = timeout_s,
-		.index = index,
+		.read_only = settings.read_only,
+		.swap = settings.swap,
+		.connections = (unsigned)settings.connections,
+		.dead_connection_timeout_s = settings.timeout_s,
+		.index = settings.index,
 	};
-	if (attach_nbd_start(wanted, option_is_set(in, "force"), option_is_set(in, "upgrade"),
-			     &index, &was_there, &failure) != 0)
+	if (attach_nbd_start(wanted, option_is_set(in, "force"), &index, &was_there, &failure) != 0)
 		return tell_failure(in, &failure);
 	if (was_there)
 		note(in, "volume %s was attached without a supervisor, and has one again", volume);
+	if (*settings.mountpoint) {
+		code = mount_device(in, volume, index, settings.mountpoint);
+		if (code != EXIT_CODE_OK)
+			return code;
+	}
 	return tell_attached(in, volume, index);
 }
 
 /* ---- detach ---- */
 
+/* Of a volume that attach.conf has mounted. Whether that worked shows when the device is detached. */
+static void unmount_device(const char *volume)
+{
+	struct nbd_attachment *a;
+	char mountpoint[256];
+	char *argv[] = {(char *)(uintptr_t) "umount", mountpoint, NULL};
+
+	if (nbd_attachment_load(volume, &a) != 0)
+		return;
+	device_mountpoint(a->index, mountpoint, sizeof mountpoint);
+	nbd_attachment_free(a);
+	if (*mountpoint)
+		run_tool(volume, argv);
+}
+
 enum exit_code attach_nbd_detach(const struct invocation *in, const char *volume)
 {
 	struct attach_failure failure;
 
+	if (option_is_set(in, "configured"))
+		unmount_device(volume);
 	if (attach_nbd_stop(volume, option_is_set(in, "force"), &failure) != 0) {
 		if (failure.error == -EBUSY && !*failure.hint)
 			snprintf(failure.hint, sizeof failure.hint,

@@ -40,19 +40,19 @@ int nbd_attachment_path(const char *volume, const char *name, char path[NBD_ATTA
 static struct nbd_attachment *from_json(json_t *document)
 {
 	const char *volume, *uuid, *meta, *plugin;
-	int read_only, shared, swap, connections, nbdkit_number, restarts;
+	int read_only, shared, swap, serving, connections, nbdkit_number, restarts;
 	json_int_t dead_connection_timeout_s, index, size_bytes, since_s;
 	json_t *supervisor, *nbdkit;
 	struct nbd_attachment *a;
 
 	if (json_unpack(document,
-			"{s:s,s:s,s:s,s:s,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:I,s:o,s:o,s:i,s:i}",
+			"{s:s,s:s,s:s,s:s,s:b,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:I,s:o,s:o,s:i,s:i}",
 			"volume", &volume, "uuid", &uuid, "meta", &meta, "plugin", &plugin,
-			"read_only", &read_only, "shared", &shared, "swap", &swap, "connections",
-			&connections, "dead_connection_timeout_s", &dead_connection_timeout_s,
-			"index", &index, "size_bytes", &size_bytes, "since_s", &since_s,
-			"supervisor", &supervisor, "nbdkit", &nbdkit, "nbdkit_number",
-			&nbdkit_number, "restarts", &restarts) != 0 ||
+			"read_only", &read_only, "shared", &shared, "swap", &swap, "serving",
+			&serving, "connections", &connections, "dead_connection_timeout_s",
+			&dead_connection_timeout_s, "index", &index, "size_bytes", &size_bytes,
+			"since_s", &since_s, "supervisor", &supervisor, "nbdkit", &nbdkit,
+			"nbdkit_number", &nbdkit_number, "restarts", &restarts) != 0 ||
 	    connections < 1 || connections > NBD_CONNECTIONS_MAX)
 		return NULL;
 	a = xcalloc(1, sizeof *a);
@@ -64,6 +64,7 @@ static struct nbd_attachment *from_json(json_t *document)
 		.read_only = read_only,
 		.shared = shared,
 		.swap = swap,
+		.serving = serving,
 		.connections = (unsigned)connections,
 		.dead_connection_timeout_s = (uint64_t)dead_connection_timeout_s,
 		.index = (uint32_t)index,
@@ -80,15 +81,15 @@ static struct nbd_attachment *from_json(json_t *document)
 static json_t *to_json(const struct nbd_attachment *a)
 {
 	json_t *document =
-		json_pack("{s:s,s:s,s:s,s:s,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:I,s:o,s:o,s:i,s:i}",
+		json_pack("{s:s,s:s,s:s,s:s,s:b,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:I,s:o,s:o,s:i,s:i}",
 			  "volume", a->volume, "uuid", a->uuid, "meta", a->meta, "plugin",
-			  a->plugin, "read_only", a->read_only, "shared", a->shared, "swap",
-			  a->swap, "connections", (int)a->connections, "dead_connection_timeout_s",
-			  (json_int_t)a->dead_connection_timeout_s, "index", (json_int_t)a->index,
-			  "size_bytes", (json_int_t)a->size_bytes, "since_s",
-			  (json_int_t)a->since_s, "supervisor", process_to_json(&a->supervisor),
-			  "nbdkit", process_to_json(&a->nbdkit), "nbdkit_number",
-			  (int)a->nbdkit_number, "restarts", (int)a->restarts);
+			  a->plugin, "read_only", a->read_only, "shared", a->shared, "serving",
+			  a->serving, "swap", a->swap, "connections", (int)a->connections,
+			  "dead_connection_timeout_s", (json_int_t)a->dead_connection_timeout_s,
+			  "index", (json_int_t)a->index, "size_bytes", (json_int_t)a->size_bytes,
+			  "since_s", (json_int_t)a->since_s, "supervisor",
+			  process_to_json(&a->supervisor), "nbdkit", process_to_json(&a->nbdkit),
+			  "nbdkit_number", (int)a->nbdkit_number, "restarts", (int)a->restarts);
 
 	assert(document);
 	return document;

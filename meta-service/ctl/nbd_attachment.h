@@ -4,6 +4,7 @@
  *
  *   lock              held by the supervisor for as long as it lives: who can take it knows that there is none
  *   attachment.json   this struct, replaced as a whole at each change
+ *   supervisor.pid    for systemd
  *   log               what the supervisor and nbdkit had to say
  *   nbd.N.sock        nbdkit's socket, another for each process that served the volume
  *
@@ -31,6 +32,7 @@ struct nbd_attachment {
 	uint64_t size_bytes;
 	int64_t since_s; /* Unix time of the first connection; 0: not yet connected */
 
+	bool serving; /* the device is connected to nbdkit, as far as the supervisor knows */
 	struct process supervisor;
 	struct process nbdkit;  /* pid 0: none yet */
 	unsigned nbdkit_number; /* how many of them there were: names the socket */

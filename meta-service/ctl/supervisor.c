@@ -193,6 +193,7 @@ static int start_nbdkit(struct supervisor *s)
 	s->force = false;
 	if (nbd_attachment_path(s->a->volume, "log", log) == 0)
 		s->log_offset = process_log_size(log);
+	s->a->serving = false;
 	error = nbdkit_start(s->a, force);
 	if (error) {
 		say("can't start nbdkit: %s", strerror(-error));
@@ -369,6 +370,7 @@ static int serve(struct supervisor *s)
 	if (error)
 		return error;
 	s->backoff_ms = 0;
+	s->a->serving = true;
 	say("nbdkit process %d serves /dev/nbd%u over %u connection%s", (int)s->a->nbdkit.pid,
 	    s->a->index, s->a->connections, s->a->connections == 1 ? "" : "s");
 	error = nbd_attachment_save(s->a);
@@ -500,7 +502,6 @@ int supervisor_run(struct nbd_attachment *a, const struct supervisor_options *op
 		.report = options->report,
 		.nbdkit_end = -1,
 		.force = options->force,
-		.replace = options->replace,
 		.started_ms = now_ms(),
 	};
 	int error = prepare(&s);

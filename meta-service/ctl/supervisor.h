@@ -8,13 +8,12 @@
 #include "meta-service/ctl/nbd_attachment.h"
 
 struct supervisor_options {
-	bool force;   /* the first nbdkit process may take the volume from whoever holds it */
-	bool replace; /* an nbdkit process that serves the device already is to be replaced */
-	int report;   /* a pipe: "ok", or "ERRNO TEXT", once; then closed */
+	bool force; /* the first nbdkit process may take the volume from whoever holds it */
+	int report; /* a pipe: "ok", or "ERRNO TEXT", once; then closed */
 };
 
 /*
- * Runs until it is told to end (SIGTERM: the device and nbdkit stay as they are), or until somebody else has disconnected the
+ * Runs until it is told to end (SIGTERM: the device and nbdkit stay as they are; SIGHUP: replaces nbdkit; SIGUSR1: asks for the size), or until somebody else has disconnected the
  * device (then nbdkit is ended and the attachment's folder removed). The caller holds the attachment's lock for it. Returns
  * the exit code of the process.
  *

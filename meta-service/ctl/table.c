@@ -38,13 +38,14 @@ static const struct option_spec attach_options[] = {
 	{"connections", "N", "sockets between the kernel and nbdkit (1; nbd driver only)"},
 	{"timeout", "SECONDS",
 	 "how long IO waits for nbdkit to come back before it fails (300; nbd driver only)"},
-	{"upgrade", NULL,
-	 "of an attached volume, replace nbdkit and supervisor by the installed version"},
+	{"upgrade", NULL, "of an attached volume: replace nbdkit, so that the installed one runs"},
+	{"configured", NULL, "device, options and mountpoint as in /etc/copyhold/attach.conf"},
 	{0},
 };
 
 static const struct option_spec detach_options[] = {
 	{"force", NULL, "also while it is mounted (unmounts lazily)"},
+	{"configured", NULL, "unmount it first"},
 	{0},
 };
 

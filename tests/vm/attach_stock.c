@@ -1,6 +1,6 @@
 /*
  * attach_stock.c - attaches any nbdkit plugin with the code of copyhold attach, so that the kernel's side can be tested
- * without a cluster: attach-stock attach|upgrade|detach NAME [/dev/nbdN] [CONNECTIONS] [TIMEOUT_S]. Used in the guest.
+ * without a cluster: attach-stock attach|detach NAME [/dev/nbdN] [CONNECTIONS] [TIMEOUT_S]. Used in the guest.
  */
 #include "meta-service/ctl/attach_nbd.h"
 #include "meta-service/ctl/device.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int attach(int argc, char **argv, bool upgrade)
+static int attach(int argc, char **argv)
 {
 	struct nbd_attachment *wanted = xcalloc(1, sizeof *wanted);
 	struct attach_failure failure;
@@ -28,7 +28,7 @@ static int attach(int argc, char **argv, bool upgrade)
 			argc > 5 ? (uint64_t)atoi(argv[5]) : ATTACH_DEAD_CONNECTION_SECONDS,
 		.index = index,
 	};
-	if (attach_nbd_start(wanted, false, upgrade, &index, &was_there, &failure) != 0) {
+	if (attach_nbd_start(wanted, false, &index, &was_there, &failure) != 0) {
 		fprintf(stderr, "%s\n", failure.text);
 		return 1;
 	}
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		return 2;
 	if (strcmp(argv[1], "detach") != 0)
-		return attach(argc, argv, strcmp(argv[1], "upgrade") == 0);
+		return attach(argc, argv);
 	if (attach_nbd_stop(argv[2], argc > 3 && strcmp(argv[3], "--force") == 0, &failure) == 0)
 		return 0;
 	fprintf(stderr, "%s\n", failure.text);

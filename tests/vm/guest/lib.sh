@@ -83,7 +83,7 @@ volume_attach() {
 		copyhold attach "$va_name" --connections "$va_connections" "$@"
 	fi
 }
-volume_upgrade() { if [ -n "$VM_STOCK" ]; then attach-stock upgrade "$1"; else copyhold attach "$1" --upgrade; fi; }
+volume_upgrade() { copyhold attach "$1" --upgrade --meta none; }
 volume_detach() { copyhold detach "$@"; }
 
 attachment() { # NAME FIELD: of the attachment's state
