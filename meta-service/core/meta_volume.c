@@ -117,8 +117,10 @@ struct volume *meta_create_volume(struct meta *meta, const struct volume_request
 
 static void delete_replicas(struct meta *meta, struct chunk *chunk)
 {
-	chunk->row.owner = (struct uuid){{0}};
-	meta_put_chunk(meta, chunk);
+	if (!uuid_is_zero(chunk->row.owner)) {
+		chunk->row.owner = (struct uuid){{0}};
+		meta_put_chunk(meta, chunk);
+	}
 	for (uint32_t i = 0; i < chunk->row.replica_count; i++)
 		meta_send_delete(meta, meta_find_server(meta, chunk->row.replicas[i].cid),
 				 chunk->row.chunk);

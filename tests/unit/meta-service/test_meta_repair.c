@@ -245,6 +245,24 @@ START_TEST(chunk_without_an_owner_becomes_a_job)
 }
 END_TEST
 
+/* The engine that the volume was taken from lives on, with the lease in its name. */
+START_TEST(chunk_of_a_former_holder_becomes_a_job)
+{
+	struct peer other = new_engine(2);
+
+	setup(4);
+	peer_return(f.w, &other);
+	peer_close(f.w, &f.servers[1]);
+	do_evict(2);
+	peer_attach(f.w, &other, "v", true);
+	world_tick(f.w, 200);
+	ck_assert(is_filling(4));
+	ck_assert(list_for_engine() == NULL);
+	ck_assert(job_holder() != NULL);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(job_that_nothing_came_of_goes_to_another)
 {
 	struct peer *first, *second = NULL;
@@ -569,11 +587,11 @@ WORLD_MAIN("meta repair", healthy_chunk_is_left_alone, missing_replica_is_filled
 	   old_home_that_returns_in_time_is_resynchronised,
 	   old_home_that_lost_its_copy_is_not_waited_for, newest_copy_is_preferred,
 	   nowhere_to_go_waits, chunk_without_an_owner_becomes_a_job,
-	   job_that_nothing_came_of_goes_to_another, job_of_a_lost_session_is_given_anew,
-	   owner_hears_of_a_dead_server, idle_chunk_with_a_dead_replica_gets_a_job,
-	   too_few_survivors_fill_before_they_evict, no_survivor_no_repair,
-	   filling_replica_of_a_dead_server_is_replaced, stalled_filling_replica_is_given_up,
-	   filling_replica_that_gets_on_is_kept, dropped_destination_is_avoided_for_a_while,
-	   owner_that_was_away_is_shown_its_list, list_that_may_be_lost_is_shown_again,
-	   nothing_is_planned_in_the_grace_after_a_restart, failed_disk_counts_as_dead,
-	   number_of_fillings_per_server_is_bounded)
+	   chunk_of_a_former_holder_becomes_a_job, job_that_nothing_came_of_goes_to_another,
+	   job_of_a_lost_session_is_given_anew, owner_hears_of_a_dead_server,
+	   idle_chunk_with_a_dead_replica_gets_a_job, too_few_survivors_fill_before_they_evict,
+	   no_survivor_no_repair, filling_replica_of_a_dead_server_is_replaced,
+	   stalled_filling_replica_is_given_up, filling_replica_that_gets_on_is_kept,
+	   dropped_destination_is_avoided_for_a_while, owner_that_was_away_is_shown_its_list,
+	   list_that_may_be_lost_is_shown_again, nothing_is_planned_in_the_grace_after_a_restart,
+	   failed_disk_counts_as_dead, number_of_fillings_per_server_is_bounded)
