@@ -93,13 +93,16 @@ static bool apply_zero(struct store *store, struct chunk *c, const struct disk_r
 static bool apply_copy(struct store *store, struct chunk *c, const struct disk_record_copy *r)
 {
 	struct disk_unit *u;
-	uint16_t taken = r->taken_mask;
+	uint16_t taken = r->taken_mask, data;
 
 	if (!c || !c->now.exists || r->unit >= c->unit_count)
 		return false;
 	u = unit_change(store, c, r->unit);
+	data = (uint16_t)((u->data_mask & ~taken) | (taken & ~r->zero_mask & ~r->bad_mask));
+	if (!data != (r->place.place == PLACE_NONE))
+		return false;
 	u->bad_mask = (uint16_t)((u->bad_mask & ~taken) | (taken & r->bad_mask));
-	u->data_mask = (uint16_t)((u->data_mask & ~taken) | (taken & ~r->zero_mask & ~r->bad_mask));
+	u->data_mask = data;
 	for (unsigned b = 0; b < UNIT_BLOCKS; b++)
 		if (taken >> b & 1)
 			u->crcs[b] = r->crcs[b];

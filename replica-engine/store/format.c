@@ -4,8 +4,6 @@
  */
 #include "replica-engine/store/store_internal.h"
 
-#include "common/base/crc.h"
-
 #define ZERO_BYTES (1 * MIB)
 
 enum step {

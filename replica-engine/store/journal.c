@@ -11,8 +11,6 @@
  */
 #include "replica-engine/store/store_internal.h"
 
-#include "common/base/crc.h"
-
 #define SECOND_RECORDS    8u
 #define SECOND_DATA_BYTES 65536u
 
@@ -314,7 +312,7 @@ static void seal_header(struct store *store, struct batch *b)
 	};
 	memset(b->header->data + used, 0, b->header_bytes - used);
 	for (uint32_t i = 1; i < b->iov_count; i++)
-		h->data_crc = crc32c(h->data_crc, b->iov[i].iov_base, b->iov[i].iov_len);
+		h->data_crc = store_crc(h->data_crc, b->iov[i].iov_base, b->iov[i].iov_len);
 	h->crc = store_crc(store->seed, h, b->header_bytes);
 	j->previous_crc = h->crc;
 }

@@ -7,6 +7,8 @@
 
 #define RUN_BYTES (1 * MIB)
 #define GAP_SLOTS 16u
+/* No number that counts up ever comes near this. */
+#define NUMBER_MAX (UINT64_C(1) << 62)
 
 /* A page that is to be read. */
 struct want {
@@ -176,7 +178,7 @@ static const char *take_units(struct loading *l, const struct want *w, const str
 		const struct disk_unit *u = &units[i];
 
 		if (!unit_valid(store, u) ||
-		    (unit >= c->unit_count && (u->place || u->epoch || u->generation)))
+		    (unit >= c->unit_count && (u->place || u->epoch || u->generation || u->flags)))
 			return "a unit doesn't make sense";
 		c->digest += version_hash(unit, unit_version(u));
 		c->invalid_units += (u->flags & UNIT_INVALID) != 0;
@@ -300,7 +302,9 @@ bool checkpoint_header_valid(uint32_t seed, const struct disk_checkpoint *in)
 	bool valid;
 
 	if (h->magic != CHECKPOINT_MAGIC || h->bytes < sizeof *h || h->bytes > CHECKPOINT_BYTES ||
-	    h->root_count > ROOTS_MAX ||
+	    h->bytes % BLOCK_BYTES || h->root_count > ROOTS_MAX || h->tail_position % BLOCK_BYTES ||
+	    h->tail_position > NUMBER_MAX || h->tail_sequence > NUMBER_MAX || !h->tail_sequence ||
+	    h->sequence > NUMBER_MAX || h->mount > NUMBER_MAX || h->operation > NUMBER_MAX ||
 	    sizeof *h + h->root_count * sizeof(struct disk_pointer) > h->bytes)
 		return false;
 	h->crc = 0;

@@ -183,6 +183,10 @@ static void ended(struct io *io)
 	struct store *store = io->store;
 
 	io_put(io);
+	if (!store->failed && !store->journal.in_flight && !TAILQ_EMPTY(&store->journal.queue)) {
+		opening_fail(o, -EUCLEAN, "the journal is fuller than it can be");
+		return;
+	}
 	if (store->journal.in_flight || !TAILQ_EMPTY(&store->journal.queue)) {
 		/* The empty batch is on its way: look again when the loop has turned. */
 		io = io_get(store, ended);
@@ -248,6 +252,10 @@ void opening_finish(struct opening *o)
 
 	if (!count_references(store)) {
 		opening_fail(o, -EUCLEAN, "a place has more references than can be");
+		return;
+	}
+	if (store->slots.free < store->unit_pages + store->chunk_pages + store->root_count + 1) {
+		opening_fail(o, -EUCLEAN, "there are more pages of metadata than can be");
 		return;
 	}
 	trace(TRACE_DEBUG, "store", "journal replayed: %llu batches, %llu blocks not at home",

@@ -178,8 +178,8 @@ static bool take_batch(struct replay *r, const struct disk_batch *h)
 	p = &r->pending[(r->first + r->count++) % PENDING];
 	p->header = xmalloc(h->header_bytes);
 	memcpy(p->header, h, h->header_bytes);
-	p->torn = crc32c(r->opening->store->seed, (const uint8_t *)h + h->header_bytes,
-			 h->data_bytes) != h->data_crc;
+	p->torn = store_crc(r->opening->store->seed, (const uint8_t *)h + h->header_bytes,
+			    h->data_bytes) != h->data_crc;
 	p->info = (struct batch_info){
 		.sequence = h->sequence,
 		.position = h->position,

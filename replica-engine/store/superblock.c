@@ -1,22 +1,10 @@
 /* superblock.c - the superblock: sealing, checking. */
 #include "replica-engine/store/store_internal.h"
 
-#include "common/base/crc.h"
-
-uint32_t store_seed(const uint8_t disk[16])
-{
-	return crc32c(0, disk, 16);
-}
-
-uint32_t store_crc(uint32_t seed, const void *data, size_t bytes)
-{
-	return crc32c(seed, data, bytes);
-}
-
 void superblock_seal(struct disk_superblock *super)
 {
 	super->crc = 0;
-	super->crc = crc32c(0, super, sizeof *super);
+	super->crc = store_crc(0, super, sizeof *super);
 }
 
 static bool region_fits(uint64_t offset, uint64_t bytes, uint64_t end)
@@ -32,7 +20,7 @@ const char *superblock_check(const struct disk_superblock *super, uint64_t disk_
 	if (super->magic != SUPERBLOCK_MAGIC)
 		return "no Copyhold disk (magic number)";
 	copy.crc = 0;
-	if (crc32c(0, &copy, sizeof copy) != super->crc)
+	if (store_crc(0, &copy, sizeof copy) != super->crc)
 		return "the superblock fails its checksum";
 	if (super->format_version != STORE_FORMAT_VERSION)
 		return "a format version that this program doesn't know";
