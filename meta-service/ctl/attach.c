@@ -324,19 +324,26 @@ enum exit_code detach_run(const struct invocation *in)
 
 /* ---- attached ---- */
 
-enum exit_code attached_run(const struct invocation *in)
+json_t *attachment_all_to_json(void)
 {
-	json_t *all = json_array(), *entry;
+	json_t *all = json_array();
 	struct attachment_list list;
 	struct attachment *attachment;
-	struct table *table;
-	size_t i;
 
 	attachment_read_all(&list);
 	TAILQ_FOREACH (attachment, &list, link)
 		json_array_append_new(all, attachment_to_json(attachment));
 	attachment_free_all(&list);
 	attach_nbd_list(all);
+	return all;
+}
+
+enum exit_code attached_run(const struct invocation *in)
+{
+	json_t *all = attachment_all_to_json(), *entry;
+	struct table *table;
+	size_t i;
+
 	if (in->json)
 		return print_json(json_pack("{s:o}", "attached", all));
 	table = table_new("VOLUME|DEVICE|STATE|THROUGH|>PID|SINCE|MOUNTED ON");

@@ -43,6 +43,8 @@ void attachment_free_all(struct attachment_list *list);
 bool attachment_is_alive(const struct attachment *attachment);
 /* {"volume", "meta", "device", "method", "pid", "since", "mountpoint", "read_only", "alive"} */
 json_t *attachment_to_json(const struct attachment *attachment);
+/* An array of such objects: all that is attached on this host, in whatever way. */
+json_t *attachment_all_to_json(void);
 
 /* Where a block device, or a partition of it, is mounted: the index-th mountpoint, NULL after the last. Allocated. */
 char *attachment_mountpoint(const char *device, unsigned index);

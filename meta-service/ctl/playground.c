@@ -13,6 +13,7 @@
  * starts what is missing and touches nothing that runs. Addresses are chosen once and kept as long as they are free.
  */
 #include "meta-service/ctl/playground.h"
+#include "meta-service/ctl/attachment.h"
 #include "meta-service/ctl/client.h"
 #include "meta-service/ctl/files.h"
 #include "meta-service/ctl/process.h"
@@ -555,6 +556,25 @@ enum exit_code playground_start(const struct invocation *in)
 	return code;
 }
 
+/* What is still attached waits, for as long as it takes: that is no error, but worth a word. */
+static void tell_attached(const struct playground *playground)
+{
+	const char *meta = json_text(find_process(playground, METAD), "address");
+	json_t *all = attachment_all_to_json(), *entry;
+	size_t i;
+
+	json_array_foreach(all, i, entry)
+	{
+		if (strcmp(json_text(entry, "meta"), meta) == 0)
+			note(playground->in,
+			     "volume %s is still attached as %s: its IO waits until the playground "
+			     "is started again (or: copyhold detach %s)",
+			     json_text(entry, "volume"), json_text(entry, "device"),
+			     json_text(entry, "device"));
+	}
+	json_decref(all);
+}
+
 /* Chunk servers first: they take their leave of a metad that is still there. */
 enum exit_code playground_stop(const struct invocation *in)
 {
@@ -563,6 +583,8 @@ enum exit_code playground_stop(const struct invocation *in)
 	json_t *entry;
 	size_t i;
 
+	if (code == EXIT_CODE_OK)
+		tell_attached(&playground);
 	json_array_foreach(playground.processes, i, entry)
 	{
 		if (code == EXIT_CODE_OK && !is_metad(entry))

@@ -34,6 +34,16 @@ copyhold detach "$first"
 expect_equal "leftovers" "$(leftovers)" 0
 expect_failure "nothing named" copyhold detach disk
 
+say "stopping the playground under an attached volume: its IO waits, and goes on"
+attach disk
+copyhold playground stop --dir "$PLAYGROUND" 2>&1 | tee "$T/stop.out"
+grep -q "volume disk is still attached as $DEVICE" "$T/stop.out" || fail "nothing is said about the attached volume"
+dd if="$DEVICE" of=/dev/null bs=1M count=8 iflag=direct &
+reader=$!
+copyhold playground start --dir "$PLAYGROUND"
+wait $reader || fail "reading failed"
+copyhold detach disk
+
 say "read-only"
 DEVICE=$(copyhold attach disk --fuse --read-only)
 mount -o ro,noload "$DEVICE" "$T/mnt"
