@@ -9,8 +9,11 @@ $(B)/tests/vm/attach-stock: $(B)/tests/vm/attach_stock.o $(call have,meta-servic
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_all) -lnbd -lnl-genl-3 -lnl-3
 vm-programs: $(filter-out $(B)/sim,$(PROGRAMS)) $(B)/tests/vm/attach-stock
 
-.PHONY: vm-programs check-vm check-vm-full
+.PHONY: vm-programs check-vm check-vm-full check-units
 check-vm: vm-programs
 	$(Q)./tests/vm/run $(VM_SHORT)
 check-vm-full: vm-programs
 	$(Q)./tests/vm/run $(VM_ALL)
+# The systemd units.
+check-units: vm-programs
+	$(Q)./tests/vm/check-units

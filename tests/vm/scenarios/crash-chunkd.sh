@@ -1,4 +1,4 @@
-# limit: 200
+# limit: 400
 # Chunk servers die and come back under a mounted filesystem: IO pauses, goes on with those that are left, and the replicas
 # are whole again in the end.
 needs_cluster

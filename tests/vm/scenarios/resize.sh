@@ -1,4 +1,4 @@
-# limit: 200
+# limit: 400
 # stock: yes
 # A volume grows while it is mounted: the kernel's device follows at once, the filesystem too. (On nbdkit's file plugin: what is
 # tested is the supervisor's and the kernel's part.)
