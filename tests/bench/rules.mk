@@ -6,7 +6,15 @@ $(B)/tests/bench/bench_store: $(B)/tests/bench/bench_store.o $(call have,replica
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_all)
 
-.PHONY: bench-store
+$(B)/tests/bench/bench_start: $(B)/tests/bench/bench_start.o $(call have,replica-engine/store common/io-uring common/trace common/base)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_all)
+
+# make bench-start: how long a store with BENCH_START_GIB in use (synthetic, its data dropped) takes to start.
+BENCH_START_GIB ?= 1024
+.PHONY: bench-store bench-start
+bench-start: $(B)/tests/bench/bench_start
+	$(Q)$< $(BENCH_DIR)/bench-start.disk $(BENCH_START_GIB); status=$$?; rm -f $(BENCH_DIR)/bench-start.disk; exit $$status
 bench-store: $(B)/tests/bench/bench_store
 	$(Q)tests/bench/bench-store.sh $< $(BENCH_DIR) $(BENCH_SECONDS) $(BENCH_GIB)
 

@@ -1,0 +1,237 @@
+/*
+ * bench_start.c - how long a store with much data takes to start: bench_start FILE GIB.
+ * FILE is made sparse and somewhat larger than GIB; all units of GIB are written, but the data itself is dropped on its way to the
+ * file: only superblocks, journal and metadata are real. Then it is closed and opened (a clean start), 4 KiB writes fill
+ * some of the journal, and it is opened without having been closed (a start after a crash).
+ */
+#include "common/base/prng.h"
+#include "common/io-uring/io_uring_disk.h"
+#include "replica-engine/store/layout.h"
+#include "replica-engine/store/store.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHUNK_BYTES CHUNK_BYTES_DEFAULT
+#define DEPTH       64u
+
+static struct ev_loop *loop;
+static struct io_disk *file;
+static struct io_disk thin;
+static uint64_t data_offset = UINT64_MAX, data_end;
+static struct store *store;
+static struct slice data;
+static uint64_t left, next_offset, total_bytes, generation;
+static uint32_t op_bytes, in_flight;
+static struct prng prng = {1};
+static bool finished;
+
+/* Writes to the data region are done without being done. */
+static void thin_submit(struct io_disk *disk, struct io_disk_request *r)
+{
+	(void)disk;
+	if (r->op == IO_DISK_WRITE && r->offset == 0) {
+		const struct disk_superblock *super = r->iov[0].iov_base;
+
+		if (super->magic == SUPERBLOCK_MAGIC) {
+			data_offset = super->data_offset;
+			data_end = super->size_bytes - sizeof *super;
+		}
+	}
+	if (r->op == IO_DISK_WRITE && r->offset >= data_offset && r->offset < data_end) {
+		r->op = IO_DISK_READ;
+		r->bytes = 0;
+		r->iov = NULL;
+		r->iov_count = 0;
+	}
+	file->submit(file, r);
+}
+
+static double now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void wait_finished(void)
+{
+	while (!finished)
+		ev_run(loop, EVRUN_ONCE);
+	finished = false;
+}
+
+static void check(int status, const char *what, const char *why)
+{
+	if (status) {
+		fprintf(stderr, "%s: %s (%s)\n", what, why, strerror(-status));
+		exit(1);
+	}
+	finished = true;
+}
+
+static void format_done(void *context, int status, const char *why)
+{
+	(void)context;
+	check(status, "format", why);
+}
+
+static void open_done(void *context, int status, const char *why, struct store *s)
+{
+	(void)context;
+	store = s;
+	check(status, "open", why);
+}
+
+static void close_done(void *context, int status)
+{
+	(void)context;
+	check(status, "close", "");
+}
+
+static double open_store(void)
+{
+	double begin = now_s();
+
+	store_open(&thin, &(struct store_options){0}, open_done, NULL);
+	wait_finished();
+	return now_s() - begin;
+}
+
+static void op_done(struct store_op *op);
+
+static void submit(struct store_op *op)
+{
+	uint64_t at = op_bytes == MIB ? next_offset
+				      : prng_below(&prng, total_bytes / op_bytes) * op_bytes;
+
+	next_offset += op_bytes;
+	left -= op_bytes;
+	op->kind = STORE_WRITE;
+	op->chunk = 1 + at / CHUNK_BYTES;
+	op->offset = (uint32_t)(at % CHUNK_BYTES);
+	op->bytes = op_bytes;
+	op->position = (struct version){1, ++generation};
+	op->data = (struct slice){data.buf, 0, op_bytes};
+	op->done = op_done;
+	in_flight++;
+	store_submit(store, op);
+}
+
+static void op_done(struct store_op *op)
+{
+	if (op->status != STORE_OK) {
+		fprintf(stderr, "write: status %d\n", op->status);
+		exit(1);
+	}
+	in_flight--;
+	if (left)
+		submit(op);
+}
+
+static void write_all(struct store_op *ops, uint64_t bytes, uint32_t each)
+{
+	left = bytes;
+	op_bytes = each;
+	for (uint32_t i = 0; i < DEPTH && left; i++)
+		submit(&ops[i]);
+	while (in_flight)
+		ev_run(loop, EVRUN_ONCE);
+}
+
+static void created(struct store_op *op)
+{
+	check(op->status == STORE_OK ? 0 : -EIO, "create", "");
+}
+
+static void make_chunks(void)
+{
+	for (uint64_t at = 0; at < total_bytes; at += CHUNK_BYTES) {
+		struct store_op op = {.kind = STORE_CREATE,
+				      .chunk = 1 + at / CHUNK_BYTES,
+				      .root_chunk = 1 + at / CHUNK_BYTES,
+				      .epoch = 1,
+				      .commit = 1,
+				      .chunk_bytes = CHUNK_BYTES,
+				      .done = created};
+
+		store_submit(store, &op);
+		wait_finished();
+	}
+}
+
+static void make_file(const char *path, uint64_t bytes)
+{
+	int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0) {
+		perror(path);
+		exit(1);
+	}
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	static struct store_op ops[DEPTH];
+	struct store_format_options format = {.disk = uuid_from_random(1, 2)};
+	struct store_counters c;
+	struct rusage usage;
+	char why[IO_URING_WHY_BYTES];
+	double clean, crash;
+
+	if (argc < 3) {
+		fprintf(stderr, "bench_start FILE GIB\n");
+		return 2;
+	}
+	total_bytes = strtoull(argv[2], NULL, 10) * GIB;
+	make_file(argv[1], total_bytes + total_bytes / 16);
+	loop = ev_default_loop(0);
+	if (io_uring_disk_open(loop, argv[1], &(struct io_uring_disk_options){0}, &file, why)) {
+		fprintf(stderr, "%s\n", why);
+		return 1;
+	}
+	thin = *file;
+	thin.submit = thin_submit;
+	data = slice_new(MIB);
+	memset(slice_data(data), 0, MIB);
+	store_format(&thin, &format, format_done, NULL);
+	wait_finished();
+	open_store();
+	make_chunks();
+	write_all(ops, total_bytes, (uint32_t)MIB);
+	store_close(store, close_done, NULL);
+	wait_finished();
+	store_free(store);
+	clean = open_store();
+	c = store_counters(store);
+	getrusage(RUSAGE_SELF, &usage);
+	printf("%s GiB in use: %.3f GiB of memory (%.3f GiB a TiB; the process: %.3f GiB), clean "
+	       "start %.2f s\n",
+	       argv[2], (double)c.memory_bytes / GIB,
+	       (double)c.memory_bytes / GIB / ((double)c.used_bytes / TIB),
+	       (double)usage.ru_maxrss * 1024 / GIB, clean);
+	write_all(ops, MIN(c.journal_bytes / 4, total_bytes), BLOCK_BYTES);
+	/* Until nothing is at the disk any more. */
+	while (ev_run(loop, EVRUN_NOWAIT), store_counters(store).device_writes != c.device_writes) {
+		c = store_counters(store);
+		usleep(200000);
+	}
+	printf("journal in use: %.3f GiB\n", (double)c.journal_used_bytes / GIB);
+	store_free(store);
+	crash = open_store();
+	printf("start after a crash %.2f s\n", crash);
+	store_close(store, close_done, NULL);
+	wait_finished();
+	store_free(store);
+	slice_unref(&data);
+	io_uring_disk_close(file);
+	return 0;
+}
