@@ -12,7 +12,10 @@
 
 static bool synced(const struct owner *o, const struct owner_slot *p)
 {
-	return p->counts && p->state == SLOT_SYNCED && p->position.generation >= o->floor;
+	/* position is of its SYNC; since then it has answered generations, and the floor has risen with them. */
+	uint64_t reached = MAX(p->position.generation, p->answered_generation);
+
+	return p->counts && p->state == SLOT_SYNCED && reached >= o->floor;
 }
 
 void owner_ask_change(struct step *s, enum change_kind kind, unsigned slot, const char *why)
