@@ -42,6 +42,7 @@ void cluster_kill_node(struct node *n, bool power)
 	sim_process_end(n->process);
 	net_process_ended(c->sim.net, n->process, power);
 	c->sim.totals.crashes++;
+	c->kills += !c->at_rest;
 	sim_trace(&c->sim, "%s is %s", n->process->name, power ? "without power" : "killed");
 }
 

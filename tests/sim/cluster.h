@@ -94,13 +94,16 @@ struct cluster {
 	struct sim_event tick;
 	struct prng attach_random;
 	bool issuing; /* clients begin new operations */
+	bool manual;  /* a scenario says who attaches what, until the liveness phase */
 	uint64_t workload_began_ns;
 	uint64_t last_done_ns;
 	struct fault_event fault_events[SIM_FAULTS_MAX];
 	size_t bytes_under_way_max, memory_max;
 	uint64_t acknowledged, failed_operations;
 	uint64_t eio;
-	unsigned killed_while_opening; /* what the store held then has no owner: it leaks, as it does when a process ends */
+	unsigned
+		kills; /* before everything came to rest: what they held leaks, as when a process ends */
+	bool at_rest;
 };
 
 /* Builds hosts, network, disks; starts nothing. */

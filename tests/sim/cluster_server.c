@@ -100,7 +100,6 @@ void cluster_kill_server(struct cluster *c, unsigned i, bool power)
 		return;
 	cluster_kill_node(&s->node, power);
 	sim_disk_process_ended(s->disk, power);
-	c->killed_while_opening += s->starting;
 	if (s->store)
 		store_free(s->store);
 	s->store = NULL;

@@ -15,7 +15,7 @@
 #include "common/trace/trace.h"
 
 #include <getopt.h>
-#include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 struct options {
@@ -29,7 +29,7 @@ static void usage(FILE *out)
 {
 	fputs("usage: sim --seed N [--trace] [--shrink] [--without FAULT,..] [--operations N] "
 	      "[--clients N]\n"
-	      "       sim --seeds A..B [--keep FILE] [--totals] [--seconds N]\n"
+	      "       sim --seeds A..B [--keep FILE] [--totals] [--seconds N] [--until-failure]\n"
 	      "       sim --scenario NAME [--trace] | --scenarios | --list | --self-test\n",
 	      out);
 }
@@ -71,6 +71,7 @@ enum option_code {
 	OPT_KEEP,
 	OPT_TOTALS,
 	OPT_SECONDS,
+	OPT_UNTIL_FAILURE,
 	OPT_SCENARIO,
 	OPT_SCENARIOS,
 	OPT_LIST,
@@ -88,6 +89,7 @@ static const struct option long_options[] = {
 	{"keep", required_argument, NULL, OPT_KEEP},
 	{"totals", no_argument, NULL, OPT_TOTALS},
 	{"seconds", required_argument, NULL, OPT_SECONDS},
+	{"until-failure", no_argument, NULL, OPT_UNTIL_FAILURE},
 	{"scenario", required_argument, NULL, OPT_SCENARIO},
 	{"scenarios", no_argument, NULL, OPT_SCENARIOS},
 	{"list", no_argument, NULL, OPT_LIST},
@@ -128,6 +130,9 @@ static bool parse_one(struct options *o, int option, const char *value)
 	case OPT_SECONDS:
 		o->seeds.seconds = strtoull(value, NULL, 10);
 		return true;
+	case OPT_UNTIL_FAILURE:
+		o->seeds.until_failure = true;
+		return true;
 	case OPT_SCENARIO:
 		o->scenario = value;
 		return true;
@@ -163,6 +168,10 @@ int main(int argc, char **argv)
 	struct options o = {.one = false};
 
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+	/* A run takes memory in small pieces and gives all back at its end: few calls of the kernel for that. */
+	mallopt(M_TOP_PAD, 16 << 20);
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	if (!parse(&o, argc, argv)) {
 		usage(stderr);
 		return 2;

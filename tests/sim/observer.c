@@ -529,6 +529,7 @@ static void on_delivered(void *context, struct sim_process *from, struct sim_pro
 	if (codec_decode(o->codec, frame, &m, &why))
 		return;
 	remember(o, from, to, connection, &m);
+	o->sim->totals.copies += m.type == MSG_COPY;
 	if (m.type == MSG_WRITE)
 		on_write_delivered(o, to, &m.u.write);
 	else if (m.type == MSG_READ)

@@ -39,7 +39,7 @@ static void tick_run(struct sim_event *event)
 	for (unsigned i = 0; i < c->params.volumes && !c->sim.failed; i++) {
 		struct sim_volume *v = &c->volumes[i];
 
-		if (v->created && !volume_in_use(c, i) &&
+		if (v->created && !c->manual && !volume_in_use(c, i) &&
 		    c->sim.now_ns >= v->reattach_at_ns)
 			attach_somewhere(c, v);
 	}
@@ -293,6 +293,7 @@ static bool restore(struct cluster *c)
 bool run_liveness(struct cluster *c)
 {
 	c->issuing = false;
+	c->manual = false;
 	faults_end_all(c);
 	if (!run_until(c, HELD_NS, nothing_under_way, "liveness",
 		       "held operations did not complete") ||
@@ -307,6 +308,7 @@ bool run_rest(struct cluster *c)
 	/* Some seconds of quiet: background work goes on, nothing else does. */
 	if (!run_for(c, 3 * NS_PER_S))
 		return false;
+	c->at_rest = true;
 	power_off_all(c);
 	return rest_check(c, REST_EQUAL);
 }
@@ -351,7 +353,7 @@ void run_seed(const struct params *params, bool tracing, FILE *out, struct run_r
 	if (c->sim.failed)
 		run_report_failure(c, out);
 	cluster_fini(c);
-	leaks = c->killed_while_opening == 0 ? buf_in_use() : 0;
+	leaks = c->kills == 0 ? buf_in_use() : 0;
 	free(c);
 	buf_pool_drain();
 	if (!result->failed && leaks) {

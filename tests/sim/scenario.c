@@ -59,7 +59,8 @@ static bool run_in_child(const struct scenario *s)
 	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static const struct scenario *const *const tables[] = {scenarios_basic};
+static const struct scenario *const *const tables[] = {scenarios_basic, scenarios_interleavings,
+						       scenarios_found};
 
 int scenario_list(void)
 {

@@ -5,5 +5,7 @@
 #include "tests/sim/scenario.h"
 
 extern const struct scenario *const scenarios_basic[];
+extern const struct scenario *const scenarios_interleavings[];
+extern const struct scenario *const scenarios_found[];
 
 #endif

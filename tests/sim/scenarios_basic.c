@@ -1,5 +1,8 @@
-/* scenarios_basic.c - calm days: the cluster works at all. */
+/* scenarios_basic.c - calm days, and one fault at a time: none of them may cost an error, or more than some seconds. */
 #include "tests/sim/scenarios.h"
+#include "tests/sim/steps.h"
+
+#define SECONDS(n) ((n)*NS_PER_S)
 
 static bool drive_workload(struct cluster *c)
 {
@@ -13,4 +16,166 @@ static const struct scenario calm = {
 	.drive = drive_workload,
 };
 
-const struct scenario *const scenarios_basic[] = {&calm, NULL};
+/* ---- one fault: the workload runs on, no operation fails, and what was lost is restored ---- */
+
+static bool no_errors(struct cluster *c)
+{
+	return step_expect(c, c->failed_operations == 0, "one fault costs no error");
+}
+
+static bool drive_one_fault(struct cluster *c)
+{
+	c->issuing = true;
+	faults_schedule(c);
+	return run_for(c, c->params.workload_ns) && no_errors(c);
+}
+
+static void four_servers(struct params *p)
+{
+	p->servers = 4;
+	p->engines = 1;
+}
+
+static void shape_server_killed(struct params *p)
+{
+	four_servers(p);
+	params_add_fault(p, FAULT_CRASH_SERVER, SECONDS(5), SECONDS(60), 1, 0, 0);
+}
+
+static const struct scenario server_killed = {
+	.name = "server-killed",
+	.story = "A chunk server dies and stays away: it is evicted, IO goes on, another takes its "
+		 "place.",
+	.shape = shape_server_killed,
+	.drive = drive_one_fault,
+};
+
+static void shape_server_power(struct params *p)
+{
+	four_servers(p);
+	params_add_fault(p, FAULT_POWER_SERVER, SECONDS(5), SECONDS(2), 1, 0, 0);
+}
+
+static const struct scenario server_power = {
+	.name = "server-without-power",
+	.story = "A chunk server's machine loses power for two seconds, with undurable writes in "
+		 "its cache.",
+	.shape = shape_server_power,
+	.drive = drive_one_fault,
+};
+
+static void shape_server_hangs(struct params *p)
+{
+	four_servers(p);
+	params_add_fault(p, FAULT_PAUSE_SERVER, SECONDS(5), SECONDS(12), 1, 0, 0);
+}
+
+static const struct scenario server_hangs = {
+	.name = "server-hangs",
+	.story = "A chunk server hangs for twelve seconds and wakes up, evicted meanwhile.",
+	.shape = shape_server_hangs,
+	.drive = drive_one_fault,
+};
+
+static void shape_disk_dies(struct params *p)
+{
+	four_servers(p);
+	params_add_fault(p, FAULT_DISK_WRITES_FAIL, SECONDS(5), SECONDS(60), 1, 0, 0);
+}
+
+static const struct scenario disk_dies = {
+	.name = "disk-dies",
+	.story = "A disk takes no more writes: its replicas are evicted and rebuilt elsewhere.",
+	.shape = shape_disk_dies,
+	.drive = drive_one_fault,
+};
+
+static void shape_disk_replaced(struct params *p)
+{
+	four_servers(p);
+	p->victim = 1;
+	params_add_fault(p, FAULT_DISK_REPLACED, SECONDS(5), SECONDS(3), 1, 0, 0);
+}
+
+static const struct scenario disk_replaced = {
+	.name = "disk-replaced",
+	.story = "A chunk server comes back with an empty disk: it is a new chunk server, the old "
+		 "one's replicas are rebuilt.",
+	.shape = shape_disk_replaced,
+	.drive = drive_one_fault,
+};
+
+static void shape_disk_rots(struct params *p)
+{
+	four_servers(p);
+	p->victim = 1;
+	p->workload_ns = SECONDS(30);
+	for (unsigned i = 0; i < 8; i++)
+		params_add_fault(p, FAULT_DISK_ROT, SECONDS(4 + i), 1, 1, 0, 40);
+}
+
+static const struct scenario disk_rots = {
+	.name = "disk-rots",
+	.story = "Bits rot on one disk: no reader ever sees them, and no read fails.",
+	.shape = shape_disk_rots,
+	.drive = drive_one_fault,
+};
+
+static void shape_meta_down(struct params *p)
+{
+	p->engines = 1;
+	p->workload_ns = SECONDS(60);
+	params_add_fault(p, FAULT_CRASH_META, SECONDS(10), SECONDS(45), 0, 0, 0);
+}
+
+static const struct scenario meta_down = {
+	.name = "meta-down",
+	.story = "The meta service is away for a long time: IO on leased chunks does not notice.",
+	.shape = shape_meta_down,
+	.drive = drive_one_fault,
+};
+
+static void shape_power_cut(struct params *p)
+{
+	p->workload_ns = SECONDS(20);
+	for (unsigned i = 0; i < 4; i++)
+		params_add_fault(p, FAULT_POWER_ALL, SECONDS(3 + 4 * i), SECONDS(1), 0, 0, 0);
+}
+
+static bool drive_faults(struct cluster *c)
+{
+	c->issuing = true;
+	faults_schedule(c);
+	return run_for(c, c->params.workload_ns);
+}
+
+static const struct scenario power_cut = {
+	.name = "power-cut-of-everything",
+	.story = "Power fails everywhere at once, four times: after each, every ACTIVE replica "
+		 "holds all that was acknowledged.",
+	.shape = shape_power_cut,
+	.drive = drive_faults,
+};
+
+static void shape_clocks(struct params *p)
+{
+	/* The owner's clock is the slowest, the replicas' the fastest that are trusted. */
+	p->workload_ns = SECONDS(30);
+	for (unsigned i = 0; i < SIM_HOSTS_MAX; i++)
+		p->rate_ppm[i] = i < p->servers ? 100000 : -100000;
+	for (unsigned i = 0; i < 6; i++)
+		params_add_fault(p, FAULT_TAKEOVER, SECONDS(3 + 4 * i), 1, 0, (i + 1) % 2, 1);
+}
+
+static const struct scenario clocks = {
+	.name = "clocks-apart",
+	.story = "Clocks run 10 % apart in the worst direction while engines take the volume from "
+		 "each other.",
+	.shape = shape_clocks,
+	.drive = drive_faults,
+};
+
+const struct scenario *const scenarios_basic[] = {
+	&calm,      &server_killed, &server_power, &server_hangs, &disk_dies, &disk_replaced,
+	&disk_rots, &meta_down,     &power_cut,    &clocks,       NULL,
+};

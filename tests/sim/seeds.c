@@ -213,6 +213,8 @@ uint64_t seeds_run(const struct seeds_options *o)
 		}
 		fclose(out);
 		add(&sums, &result);
+		if (o->until_failure && result.failed)
+			break;
 		if (o->seconds && now_s() - began > (double)o->seconds)
 			break;
 	}

@@ -13,6 +13,7 @@ struct seeds_options {
 	uint64_t seconds; /* stop after this many seconds of real time; 0: never */
 	const char *keep; /* failing seeds are appended to this file */
 	bool totals;      /* print what was simulated */
+	bool until_failure;
 };
 
 /* Prints parameters, then the verdict; exit status of the program. */

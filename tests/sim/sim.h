@@ -41,7 +41,7 @@ struct sim_host {
 	char name[16];
 	unsigned index;
 	bool up;
-	unsigned off; /* reasons for which it has no power */
+	unsigned off;       /* reasons for which it has no power */
 	int32_t rate_ppm;   /* 100000: its clock runs 10 % fast */
 	uint64_t booted_ns; /* world time at which its clock showed booted_local_ns */
 	uint64_t booted_local_ns;
@@ -72,8 +72,8 @@ struct sim_observer;
 
 /* What a run has seen: for the totals of a soak. */
 struct sim_totals {
-	uint64_t events, frames, operations, crashes, pauses, power_cuts, breaks, partitions,
-		disk_faults, clock_faults, store_faults, faults;
+	uint64_t events, frames, operations, copies, crashes, pauses, power_cuts, breaks,
+		partitions, disk_faults, clock_faults, store_faults, faults;
 };
 
 struct sim {

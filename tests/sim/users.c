@@ -289,7 +289,10 @@ static void pick_range(struct user *user, struct prng *r, uint64_t *offset, uint
 	if (prng_below(r, 100) < p->hot_percent) {
 		/* The hot range lies across the end of the first chunk where there is one. */
 		room = MAX(hot, *bytes);
-		base = size > p->chunk_bytes ? p->chunk_bytes - MIN(p->chunk_bytes, ROUND_DOWN(room / 2, SECTOR_BYTES)) : 0;
+		base = size > p->chunk_bytes
+			       ? p->chunk_bytes -
+					 MIN(p->chunk_bytes, ROUND_DOWN(room / 2, SECTOR_BYTES))
+			       : 0;
 		base = MIN(base, size - room);
 	}
 	*offset = base + prng_below(r, (room - *bytes) / SECTOR_BYTES + 1) * SECTOR_BYTES;
@@ -496,7 +499,8 @@ static void verify_more(struct user *user)
 	}
 }
 
-void user_verify(struct user *user, void (*done)(void *context, struct user *user, unsigned failed), void *context)
+void user_verify(struct user *user, void (*done)(void *context, struct user *user, unsigned failed),
+		 void *context)
 {
 	assert(user->state == USER_ATTACHED && !user->verify_done);
 	user->verify_next = 0;

@@ -32,7 +32,8 @@ struct user *user_of_volume(const struct cluster *c, unsigned volume);
 bool volume_in_use(const struct cluster *c, unsigned volume);
 
 /* Reads the whole volume through this user and checks it; calls done once. */
-void user_verify(struct user *user, void (*done)(void *context, struct user *user, unsigned failed), void *context);
+void user_verify(struct user *user, void (*done)(void *context, struct user *user, unsigned failed),
+		 void *context);
 
 /* For scenarios: one operation, its completion in *status (1 while it is under way). */
 struct scripted {

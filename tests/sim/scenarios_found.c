@@ -1,0 +1,96 @@
+/* scenarios_found.c - one for each bug that the simulator has found, as short as it could be made. */
+#include "tests/sim/scenarios.h"
+#include "tests/sim/steps.h"
+
+#define SECONDS(n) ((n)*NS_PER_S)
+
+/* A paused server's kernel accepts a connection, then the machine loses power: nothing ever answers HELLO. */
+static bool drive_hello_unanswered(struct cluster *c)
+{
+	unsigned a, host;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	a = server_of(c, 0, 0, 0);
+	host = host_of_server(c, a);
+	node_pause(&c->servers[a].node);
+	if (!run_for(c, SECONDS(6)))
+		return false;
+	host_power_off(c, host);
+	host_power_on(c, host);
+	return run_for(c, SECONDS(8)) && step_write(c, 0, 0, 0, MIB, SECONDS(1)) &&
+	       step_replicas(c, 0, 0, 3, 3, 1);
+}
+
+static const struct scenario hello_unanswered = {
+	.name = "hello-never-answered",
+	.story = "A hanging server's kernel accepts a connection, then loses power: the engine "
+		 "must not wait for HELLO for ever.",
+	.shape = shape_scripted,
+	.drive = drive_hello_unanswered,
+};
+
+/* metad dies between a LEASE that was asked for by an attach and its answer. */
+static bool drive_lease_unanswered(struct cluster *c)
+{
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	try_attach(c, 1, 0, true);
+	for (unsigned i = 0; i < 40 && !c->sim.failed; i++) {
+		/* The attach waits for the promises to end, then leases the chunks: killed again and again around that. */
+		run_for(c, 2400 * NS_PER_MS + i * 7 * NS_PER_MS);
+		if (c->engines[1].users[0] && user_state(c->engines[1].users[0]) == USER_ATTACHED)
+			break;
+		kill_metad(c, 0);
+		node_let_up(&c->metads[0].node);
+	}
+	return step_attach(c, 1, 0, true) && step_read(c, 1, 0, 0, MIB, SECONDS(10));
+}
+
+static const struct scenario lease_unanswered = {
+	.name = "attach-meta-restarts",
+	.story = "metad restarts between the LEASE of an attach and its answer, many times: the "
+		 "attach ends all the same.",
+	.shape = shape_scripted,
+	.drive = drive_lease_unanswered,
+};
+
+/* The volume is taken from a live engine by one that dies before it takes a lease. */
+static void shape_deposed(struct params *p)
+{
+	shape_scripted(p);
+	p->servers = 4;
+	p->volume[0].min_replicas = 1;
+}
+
+static bool drive_deposed_owner(struct cluster *c)
+{
+	unsigned a;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	a = server_of(c, 0, 0, 0);
+	kill_server(c, a);
+	if (!step_write(c, 0, 0, 0, 4 * KIB, SECONDS(10)))
+		return false;
+	try_attach(c, 1, 0, true);
+	if (!run_for(c, 50 * NS_PER_MS))
+		return false;
+	kill_engine(c, 1);
+	node_let_up(&c->servers[a].node);
+	return step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+}
+
+static const struct scenario deposed_owner = {
+	.name = "deposed-owner-on-record",
+	.story = "E1 takes the volume from E0 by force and dies before it leases: E0, alive, is "
+		 "not the one to repair.",
+	.shape = shape_deposed,
+	.drive = drive_deposed_owner,
+};
+
+const struct scenario *const scenarios_found[] = {&hello_unanswered, &lease_unanswered,
+						  &deposed_owner, NULL};
