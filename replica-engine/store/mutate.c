@@ -10,11 +10,6 @@
 
 #include "common/base/prng.h"
 
-bool mutation_is(enum store_op_kind kind)
-{
-	return kind != STORE_READ && kind != STORE_VERSIONS;
-}
-
 uint64_t *recent_unit(struct store *store, uint64_t chunk, uint32_t unit)
 {
 	return &store->recent_units[mix64(chunk * 16384 + unit) % RECENT_SLOTS];

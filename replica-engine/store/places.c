@@ -32,13 +32,6 @@ uint32_t place_take(struct store *store)
 	return place;
 }
 
-void place_give_back(struct store *store, uint32_t place)
-{
-	assert(store->refs[place] == 1);
-	store->refs[place] = 0;
-	space_give(&store->places, place);
-}
-
 void place_ref(struct store *store, uint32_t place)
 {
 	assert(store->refs[place] < UINT16_MAX);

@@ -213,7 +213,6 @@ struct store {
 	uint32_t unit_count;
 	uint32_t reserve_units;
 	bool failed, closing;
-	uint64_t now_ns;
 
 	struct chunk *chunks; /* uthash by id */
 	struct chunks dirty_chunks;
@@ -226,7 +225,6 @@ struct store {
 	uint64_t *order;                  /* ids in order, for store_chunk_next */
 	uint32_t order_count;
 	bool order_valid;
-	uint32_t tombstones;
 
 	struct space places;
 	uint16_t *refs;
@@ -239,7 +237,7 @@ struct store {
 	struct store_ops waiting;  /* mutations for which the journal has no room yet */
 	struct store_ops readers;  /* reads that wait for mutations */
 	struct store_ops deferred; /* finished, to be told when the loop turns */
-	bool doorbell_rung, completing;
+	bool doorbell_rung;
 	struct io_disk_request doorbell;
 	uint64_t next_ticket;
 	uint64_t recent_units
@@ -304,8 +302,6 @@ static inline uint64_t slot_offset(const struct store *store, uint32_t slot)
 /* Net new places that an operation may take; repair may use the reserve. */
 bool places_allow(const struct store *store, uint32_t taken, uint32_t given_back, bool repair);
 uint32_t place_take(struct store *store);
-/* Of a place that was taken and never used. */
-void place_give_back(struct store *store, uint32_t place);
 void place_ref(struct store *store, uint32_t place);
 void place_unref(struct store *store, uint32_t place);
 /* Places freed by operations that are confirmed may be taken again. */
@@ -357,7 +353,6 @@ void index_batch(struct store *store, const struct disk_batch *header);
 void mutate_submit(struct store *store, struct store_op *op);
 /* Admits operations that wait, as far as the journal has room. */
 void mutate_admit_waiting(struct store *store);
-bool mutation_is(enum store_op_kind kind);
 uint64_t *recent_unit(struct store *store, uint64_t chunk, uint32_t unit);
 uint64_t *recent_place(struct store *store, uint32_t place);
 
@@ -425,7 +420,6 @@ void checkpoint_init(struct store *store);
 void checkpoint_destroy(struct store *store);
 void checkpoint_continue(struct store *store);
 bool checkpoint_running(const struct store *store);
-void checkpoint_close(struct store *store);
 bool checkpoint_closed(const struct store *store);
 /* Fills a page's header; the body is there. */
 void page_seal(const struct store *store, struct disk_page *page, enum disk_page_kind kind,
