@@ -77,6 +77,7 @@ struct fault_event {
 	struct cluster *cluster;
 	uint32_t number;
 	bool active;
+	unsigned host; /* DEPOSE: who was cut off */
 };
 
 struct cluster {

@@ -270,6 +270,34 @@ static void take_over(struct cluster *c, const struct fault *f)
 		user_attach(c, f->other, f->target, f->how % 4 != 0);
 }
 
+/* Bits of `how`: 0 .. 6 servers, 7 metads, 8 towards the holder only, 9 away from it only. */
+static void depose_links(struct cluster *c, const struct fault *f, unsigned host,
+			 void (*link)(struct sim_net *net, unsigned from, unsigned to))
+{
+	for (unsigned i = 0; i < c->params.servers + c->params.metads; i++) {
+		unsigned bit = i < c->params.servers ? i : 7;
+
+		if (i == host || !(f->how >> bit & 1))
+			continue;
+		if (!(f->how >> 8 & 1))
+			link(c->sim.net, host, i);
+		if (!(f->how >> 9 & 1) || (f->how >> 8 & 1))
+			link(c->sim.net, i, host);
+	}
+}
+
+static void depose(struct cluster *c, struct fault_event *event, const struct fault *f)
+{
+	struct user *user = user_of_volume(c, f->target);
+
+	event->host = user ? user_host(user) : SIM_HOSTS_MAX;
+	if (!user)
+		return;
+	depose_links(c, f, event->host, net_link_cut);
+	c->sim.totals.partitions++;
+	take_over(c, f);
+}
+
 void fault_begin(struct cluster *c, uint32_t number)
 {
 	const struct fault *f = &c->params.faults[number];
@@ -328,6 +356,9 @@ void fault_begin(struct cluster *c, uint32_t number)
 	case FAULT_TAKEOVER:
 		take_over(c, f);
 		break;
+	case FAULT_DEPOSE:
+		depose(c, &c->fault_events[number], f);
+		break;
 	case FAULT_DETACH:
 		user = user_of_volume(c, f->target);
 		if (user && !user_paused(user))
@@ -373,6 +404,10 @@ static void fault_end(struct cluster *c, uint32_t number)
 		break;
 	case FAULT_ISOLATE:
 		isolate(c, f, net_link_heal);
+		break;
+	case FAULT_DEPOSE:
+		if (c->fault_events[number].host < SIM_HOSTS_MAX)
+			depose_links(c, f, c->fault_events[number].host, net_link_heal);
 		break;
 	case FAULT_SLOW_HOST:
 		net_host_slow(c->sim.net, f->target, 1);

@@ -30,6 +30,7 @@ static const char *const names[FAULT_KINDS] = {
 	[FAULT_ROWS_SLOW] = "rows-slow",
 	[FAULT_TAKEOVER] = "takeover",
 	[FAULT_DETACH] = "detach",
+	[FAULT_DEPOSE] = "depose",
 };
 
 const char *fault_name(enum fault_kind kind)
@@ -204,6 +205,7 @@ static const uint32_t weights[FAULT_KINDS] = {
 	[FAULT_ROWS_SLOW] = 2,
 	[FAULT_TAKEOVER] = 10,
 	[FAULT_DETACH] = 4,
+	[FAULT_DEPOSE] = 10,
 };
 
 static bool lies(enum fault_kind kind)
@@ -273,6 +275,7 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 		target %= hosts;
 		break;
 	case FAULT_TAKEOVER:
+	case FAULT_DEPOSE:
 		target %= p->volumes;
 		other %= p->engines;
 		break;

@@ -42,6 +42,7 @@ enum fault_kind {
 	FAULT_ROWS_SLOW,
 	FAULT_TAKEOVER, /* another engine attaches a volume by force */
 	FAULT_DETACH,   /* in order; somebody attaches it again soon */
+	FAULT_DEPOSE, /* the holder is cut off from some, by the bits of `how`, and another takes the volume */
 	FAULT_KINDS
 };
 

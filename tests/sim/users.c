@@ -433,6 +433,11 @@ bool user_paused(const struct user *user)
 	return user->engine->node.process->paused;
 }
 
+unsigned user_host(const struct user *user)
+{
+	return user->engine->node.process->host->index;
+}
+
 enum user_state user_state(const struct user *user)
 {
 	return user->state;

@@ -24,6 +24,7 @@ void users_killed(struct cluster *c, struct sim_engine *engine);
 enum user_state user_state(const struct user *user);
 /* Its engine's process is paused: nothing may be asked of it. */
 bool user_paused(const struct user *user);
+unsigned user_host(const struct user *user);
 /* Operations under way, over all users. */
 unsigned users_under_way(const struct cluster *c);
 /* Some user of the volume that is attached and not lost. NULL: none. */
