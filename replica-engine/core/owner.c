@@ -458,6 +458,10 @@ void owner_step(struct owner *o, const struct owner_event *ev, struct owner_upda
 	case OWNER_EVENT_REQUEST:
 		owner_admit(&s, ev->request);
 		break;
+	case OWNER_EVENT_CANCEL:
+		if (ev->request->state != OWNER_REQUEST_WRITING)
+			owner_complete(&s, ev->request, WIRE_IO_ERROR);
+		break;
 	case OWNER_EVENT_LEASE:
 		granted(&s, ev->chunk);
 		break;

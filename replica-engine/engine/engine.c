@@ -45,7 +45,7 @@ static bool wants_ticks(const struct engine *e)
 	const struct engine_volume *v;
 
 	if (!TAILQ_EMPTY(&e->active) || !TAILQ_EMPTY(&e->lease_wanted) ||
-	    !TAILQ_EMPTY(&e->list_calls) || e->stopping)
+	    !TAILQ_EMPTY(&e->list_calls) || !TAILQ_EMPTY(&e->timed) || e->stopping)
 		return true;
 	TAILQ_FOREACH (v, &e->volumes, link) {
 		if ((v->state != VOLUME_ATTACHED && v->state != VOLUME_LOST) ||
@@ -78,6 +78,7 @@ static void ticked(struct io_timer *timer)
 	engine_enter(e);
 	engine_chunks_tick(e);
 	engine_volumes_tick(e);
+	engine_requests_expire(e);
 	list_calls_expire(e);
 	if (e->stopping && TAILQ_EMPTY(&e->volumes) && e->stopped) {
 		void (*stopped)(void *) = e->stopped;
@@ -121,6 +122,7 @@ struct engine *engine_new(const struct engine_environment *environment,
 	TAILQ_INIT(&e->volumes);
 	TAILQ_INIT(&e->list_calls);
 	TAILQ_INIT(&e->finished);
+	TAILQ_INIT(&e->timed);
 	TAILQ_INIT(&e->finished_extents);
 	TAILQ_INIT(&e->free_parts);
 	e->update.lookup = engine_peer_lookup;
@@ -160,12 +162,14 @@ static void chunk_drop(struct chunk *c)
 	struct owner_request *r;
 
 	/* A crash: requests under way are forgotten with their parts. */
+	engine_parts_forget(&c->waiting);
 	if (!c->allocating) {
 		while ((r = TAILQ_FIRST(&c->owner.requests))) {
 			TAILQ_REMOVE(&c->owner.requests, r, link);
-			slice_unref(&r->data);
-			if (r->operation != OWNER_COPY) /* those are in the owner's pool */
-				free(container_of(r, struct part, r));
+			if (r->operation == OWNER_COPY) /* in the owner's pool */
+				slice_unref(&r->data);
+			else
+				engine_part_forget(container_of(r, struct part, r));
 		}
 		while ((r = TAILQ_FIRST(&c->owner.movers))) {
 			TAILQ_REMOVE(&c->owner.movers, r, link);
@@ -186,6 +190,7 @@ void engine_free(struct engine *e)
 	TAILQ_FOREACH_SAFE (v, &e->volumes, link, next_volume) {
 		HASH_ITER(by_index, v->chunks, c, next_chunk)
 		chunk_drop(c);
+		engine_parts_forget(&v->ungranted);
 		engine_volume_free(v);
 	}
 	while ((call = TAILQ_FIRST(&e->list_calls))) {

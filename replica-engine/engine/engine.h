@@ -17,6 +17,7 @@
 
 struct engine;
 struct engine_volume;
+struct part;
 
 struct engine_environment {
 	struct io_clock *clock;
@@ -30,7 +31,7 @@ struct engine_options {
 	uint32_t pid;
 	struct uuid instance; /* of this running engine: random, from the caller */
 	uint64_t
-		io_timeout_ns; /* 0: IO that can't go on is held; else it fails with -EIO after that */
+		io_timeout_ns; /* 0: IO that can't go on is held; else it fails with -EIO after that: it may or may not have happened */
 	/* A chunk server's engine: its disk, so that REPAIR_JOBs reach it; it opens no session of its own (see engine_repair). */
 	bool repair_only;
 };
@@ -90,6 +91,8 @@ struct engine_request {
 	/* the engine's */
 	struct engine_volume *volume;
 	uint32_t parts_left;
+	uint64_t deadline_ns;    /* with io_timeout; 0: none */
+	LIST_HEAD(, part) parts; /* under way, with io_timeout */
 	TAILQ_ENTRY(engine_request) link;
 };
 

@@ -68,6 +68,18 @@ void engine_chunk_free(struct chunk *c)
 	free(c);
 }
 
+void engine_chunk_end(struct chunk *c)
+{
+	struct owner_event event = {.kind = OWNER_EVENT_TICK};
+
+	if (c->allocating) {
+		engine_parts_fail(c->engine, &c->waiting, WIRE_FENCED);
+	} else if (c->owner.phase != OWNER_IDLE || c->owner.request_count) {
+		owner_give_up(&c->owner);
+		engine_chunk_event(c, &event);
+	}
+}
+
 void engine_want_lease(struct chunk *c)
 {
 	if (c->lease_wanted || c->lease_sent)

@@ -31,6 +31,25 @@ static struct part *part_new(struct engine *e)
 	return part;
 }
 
+void engine_part_forget(struct part *part)
+{
+	slice_unref(&part->r.data);
+	if (part->extents)
+		free(part->extents->extents);
+	free(part->extents);
+	free(part);
+}
+
+void engine_parts_forget(struct parts *parts)
+{
+	struct part *part;
+
+	while ((part = TAILQ_FIRST(parts))) {
+		TAILQ_REMOVE(parts, part, link);
+		engine_part_forget(part);
+	}
+}
+
 static void part_free(struct engine *e, struct part *part)
 {
 	TAILQ_INSERT_HEAD(&e->free_parts, part, link);
@@ -75,6 +94,8 @@ static void request_part_left(struct engine *e, struct engine_request *q, int st
 	if (--q->parts_left)
 		return;
 	q->volume->under_way--;
+	if (q->deadline_ns)
+		TAILQ_REMOVE(&e->timed, q, link);
 	TAILQ_INSERT_TAIL(&e->finished, q, link);
 	engine_defer(e);
 }
@@ -128,6 +149,13 @@ void engine_part_done(struct engine *e, struct part *part, enum wire_status stat
 		extents_done(e, part, status);
 		return;
 	}
+	if (!q) {
+		slice_unref(&part->r.data);
+		part_free(e, part);
+		return;
+	}
+	if (q->deadline_ns)
+		LIST_REMOVE(part, of_request);
 	if (part->r.operation == OWNER_READ && status == WIRE_OK)
 		take_read(part);
 	if (status != WIRE_OK && status != WIRE_FENCED && status != WIRE_NO_SPACE) {
@@ -148,6 +176,44 @@ void engine_parts_fail(struct engine *e, struct parts *parts, enum wire_status s
 		TAILQ_REMOVE(parts, part, link);
 		slice_unref(&part->r.data);
 		engine_part_done(e, part, status);
+	}
+}
+
+/* Nothing of it was sent: it never happens. A generation that was sent settles without its user. */
+static void part_expire(struct engine *e, struct part *part)
+{
+	struct owner_event event = {.kind = OWNER_EVENT_CANCEL, .request = &part->r};
+	struct chunk *c = part->chunk;
+
+	part->request = NULL;
+	if (c && !c->allocating) {
+		engine_chunk_event(c, &event);
+		return;
+	}
+	TAILQ_REMOVE(c ? &c->waiting : &part->volume->ungranted, part, link);
+	engine_part_done(e, part, WIRE_IO_ERROR);
+}
+
+void engine_requests_expire(struct engine *e)
+{
+	uint64_t now = engine_now_ns(e);
+	struct engine_request *q;
+	struct part *part;
+
+	while ((q = TAILQ_FIRST(&e->timed)) && now >= q->deadline_ns) {
+		TAILQ_REMOVE(&e->timed, q, link);
+		q->deadline_ns = 0;
+		while ((part = LIST_FIRST(&q->parts))) {
+			LIST_REMOVE(part, of_request);
+			q->parts_left--;
+			part_expire(e, part);
+		}
+		if (q->operation == ENGINE_READ)
+			e->counters.read_errors++;
+		else
+			e->counters.write_errors++;
+		q->parts_left++;
+		request_part_left(e, q, -EIO);
 	}
 }
 
@@ -185,7 +251,7 @@ static struct chunk *chunk_at(struct engine_volume *v, uint64_t index)
 /* A part of a chunk that does not exist, under metad's grant. */
 static void part_of_nothing(struct engine_volume *v, struct part *part)
 {
-	if (part->r.operation == OWNER_WRITE) {
+	if (part->request->operation == ENGINE_WRITE) {
 		engine_chunk_submit(engine_chunk_new(v->engine, v, part->index), part);
 		return;
 	}
@@ -277,6 +343,13 @@ void engine_submit(struct engine_volume *v, struct engine_request *q)
 	q->volume = v;
 	q->status = 0;
 	q->parts_left = 1; /* ours, until all parts are under way */
+	q->deadline_ns = 0;
+	if (e->options.io_timeout_ns) {
+		q->deadline_ns = engine_now_ns(e) + e->options.io_timeout_ns;
+		LIST_INIT(&q->parts);
+		TAILQ_INSERT_TAIL(&e->timed, q, link);
+		engine_tick_start(e);
+	}
 	v->under_way++;
 	if (q->operation == ENGINE_READ) {
 		e->counters.reads++;
@@ -291,6 +364,8 @@ void engine_submit(struct engine_volume *v, struct engine_request *q)
 		struct part *part = part_new(e);
 
 		part->request = q;
+		if (q->deadline_ns)
+			LIST_INSERT_HEAD(&q->parts, part, of_request);
 		part->volume = v;
 		part->index = offset / v->info.chunk_bytes;
 		part->r.offset = (uint32_t)(offset % v->info.chunk_bytes);
@@ -323,7 +398,8 @@ void engine_extents(struct engine_volume *v, uint64_t offset, uint64_t bytes,
 	call->bytes = MIN(bytes, chunk_bytes - offset % chunk_bytes);
 	if (v->state == VOLUME_LOST || !c) {
 		call->status = v->state == VOLUME_LOST ? -ESHUTDOWN : 0;
-		extents_add(call, call->bytes, true);
+		/* Without metad's grant another engine may have written there. */
+		extents_add(call, call->bytes, engine_volume_granted(v));
 		TAILQ_INSERT_TAIL(&e->finished_extents, call, link);
 		engine_defer(e);
 		return;

@@ -98,13 +98,15 @@ struct chunk {
 /* The piece of a user's request that falls into one chunk. */
 struct part {
 	struct owner_request r;
-	struct engine_request *request;
-	struct chunk *chunk;
+	struct engine_request
+		*request; /* NULL: extents, or it failed by io_timeout and the generation goes on */
+	struct chunk *chunk; /* NULL: none yet, in volume->ungranted */
 	struct engine_volume *volume;
 	uint64_t index;         /* of the chunk, while it waits for a grant */
 	uint64_t memory_offset; /* in request->memory */
 	struct extents_call *extents;
-	TAILQ_ENTRY(part) link; /* free list, chunk->waiting, volume->ungranted */
+	TAILQ_ENTRY(part) link;      /* free list, chunk->waiting, volume->ungranted */
+	LIST_ENTRY(part) of_request; /* request->parts, with io_timeout */
 };
 
 struct table_entry {
@@ -178,6 +180,7 @@ struct engine {
 	TAILQ_HEAD(, engine_volume) volumes;
 	TAILQ_HEAD(, list_call) list_calls;
 	TAILQ_HEAD(, engine_request) finished;
+	TAILQ_HEAD(, engine_request) timed; /* under way, by deadline; with io_timeout */
 	TAILQ_HEAD(, extents_call) finished_extents;
 	struct parts free_parts;
 	struct owner_update update;
@@ -221,6 +224,8 @@ void engine_peers_free(struct engine *e, bool bye);
 struct chunk *engine_chunk_new(struct engine *e, struct engine_volume *v, uint64_t index);
 void engine_chunk_identify(struct chunk *c, uint64_t id, uint64_t root_chunk, uint64_t chunk_bytes);
 void engine_chunk_free(struct chunk *c);
+/* Ends what is under way, internal copies too, and the lease as if it had been lost: engine_chunk_free may follow. */
+void engine_chunk_end(struct chunk *c);
 void engine_chunk_event(struct chunk *c, struct owner_event *event);
 void engine_chunk_submit(struct chunk *c, struct part *part);
 void engine_want_lease(struct chunk *c);
@@ -248,6 +253,11 @@ void engine_part_done(struct engine *e, struct part *part, enum wire_status stat
 void engine_parts_granted(struct engine_volume *v);
 void engine_parts_fail(struct engine *e, struct parts *parts, enum wire_status status);
 void engine_run_finished(struct engine *e);
+/* Requests that were held for longer than io_timeout fail. */
+void engine_requests_expire(struct engine *e);
+/* A crash: the parts are freed, nobody is told. */
+void engine_part_forget(struct part *part);
+void engine_parts_forget(struct parts *parts);
 void engine_io_free(struct engine *e);
 
 #endif

@@ -74,6 +74,11 @@ bool engine_volume_granted(struct engine_volume *v)
 
 static void volume_remove(struct engine_volume *v)
 {
+	struct chunk *c, *next;
+
+	/* A lease may have come after all that were held had been returned, and its units may be on their way. */
+	HASH_ITER(by_index, v->chunks, c, next)
+	engine_chunk_end(c);
 	TAILQ_REMOVE(&v->engine->volumes, v, link);
 	engine_volume_free(v);
 }
@@ -203,11 +208,33 @@ static struct engine_volume *volume_by_attach(struct engine *e, uint64_t id)
 	return NULL;
 }
 
+static void say_detach(struct engine *e, uint64_t volume)
+{
+	struct msg msg = {.type = MSG_DETACH, .id = ++e->next_id};
+
+	msg.u.detach.volume = volume;
+	engine_meta_send(e, &msg);
+}
+
+static bool name_in_use(const struct engine *e, const char *name)
+{
+	const struct engine_volume *v;
+
+	TAILQ_FOREACH (v, &e->volumes, link) {
+		if (strcmp(v->info.name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void attach_answered(struct engine *e, const struct msg *msg)
 {
 	struct engine_volume *v = volume_by_attach(e, msg->id);
 	int error;
 
+	/* Granted after its time was up: nobody here wants it, and it would keep others out. */
+	if (!v && msg->status == WIRE_OK && !name_in_use(e, msg->u.volume.name))
+		say_detach(e, msg->u.volume.volume);
 	if (!v || !v->asked || v->state > VOLUME_ATTACHED)
 		return;
 	if (msg->status != WIRE_OK) {
@@ -316,15 +343,7 @@ void engine_volume_lost(struct engine_volume *v, const char *text)
 	}
 	v->state = VOLUME_LOST;
 	HASH_ITER(by_index, v->chunks, c, next)
-	{
-		if (c->allocating) {
-			engine_parts_fail(v->engine, &c->waiting, WIRE_FENCED);
-		} else if (c->owner.phase != OWNER_IDLE || c->owner.request_count) {
-			/* As if the first of its replicas had said so: every request fails, the lease is gone. */
-			owner_give_up(&c->owner);
-			engine_chunk_event(c, &(struct owner_event){.kind = OWNER_EVENT_TICK});
-		}
-	}
+	engine_chunk_end(c);
 	engine_parts_fail(v->engine, &v->ungranted, WIRE_FENCED);
 }
 
@@ -354,12 +373,10 @@ static bool leases_returned(const struct engine_volume *v)
 static void send_detach(struct engine_volume *v)
 {
 	struct engine *e = v->engine;
-	struct msg msg = {.type = MSG_DETACH, .id = ++e->next_id};
 
 	if (v->detach_sent || !leases_returned(v) || !engine_meta_up(e))
 		return;
-	msg.u.detach.volume = v->info.volume;
-	engine_meta_send(e, &msg);
+	say_detach(e, v->info.volume);
 	v->detach_sent = true;
 }
 
@@ -395,17 +412,7 @@ static void detach_progress(struct engine_volume *v)
 	uint64_t now = engine_now_ns(e);
 
 	if (now >= v->detach_deadline_ns) {
-		struct chunk *c, *next;
-
 		/* What could not be returned is left to time out. */
-		HASH_ITER(by_index, v->chunks, c, next)
-		{
-			if (!c->allocating && c->owner.phase != OWNER_IDLE) {
-				owner_give_up(&c->owner);
-				engine_chunk_event(c,
-						   &(struct owner_event){.kind = OWNER_EVENT_TICK});
-			}
-		}
 		detach_end(v, v->detach_sent ? 0 : -ETIMEDOUT);
 		return;
 	}
@@ -476,6 +483,8 @@ void engine_volumes_tick(struct engine *e)
 			send_attach(v);
 		if (v->state == VOLUME_ATTACHING || v->state == VOLUME_FENCING) {
 			if (engine_now_ns(e) >= v->deadline_ns) {
+				if (v->info.volume && engine_meta_up(e))
+					say_detach(e, v->info.volume);
 				attach_failed(v, -ETIMEDOUT,
 					      engine_meta_up(e)
 						      ? "the previous owner's leases could not be "
