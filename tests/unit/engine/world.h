@@ -480,6 +480,7 @@ static inline void server_versions(struct end *end, struct io_conn *conn, const 
 					   .versions = versions,
 					   .allocated = allocated}};
 
+	versions[0] = end->position[i]; /* whatever was written, it was the first unit */
 	for (unsigned u = 0; end->data[i] && u < ARRAY_SIZE(versions); u++) {
 		for (unsigned b = 0; b < UNIT_BYTES; b++) {
 			if (end->data[i][u * UNIT_BYTES + b]) {
@@ -531,9 +532,16 @@ static inline void server_receive(struct end *end, struct io_conn *conn, const s
 		}
 		m.u.position = msg->u.position;
 		break;
-	case MSG_MEND_BEGIN:
 	case MSG_MEND_END:
+		end->position[msg->u.position.chunk - 100] = msg->u.position.position;
 		m.u.position = msg->u.position;
+		break;
+	case MSG_MEND_BEGIN:
+		m.u.position = msg->u.position;
+		break;
+	case MSG_COPY:
+		m.u.copy_ok = (struct msg_copy_ok){msg->u.copy.chunk, msg->u.copy.epoch,
+						   msg->u.copy.unit};
 		break;
 	case MSG_BYE:
 		return;

@@ -1,0 +1,384 @@
+/* test_engine_peers.c - connections that break, heartbeats, evictions, metad away, io_timeout, repair for a chunk server. */
+#include "tests/unit/engine/world.h"
+
+START_TEST(a_broken_connection_costs_no_error)
+{
+	struct io write;
+
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	w.ends[2].silent = true;
+	submit(&write, ENGINE_WRITE, 0, 4096, 2);
+	settle();
+	w.ends[2].silent = false;
+	ck_assert_uint_eq(write.answers, 0);
+	end_close(2);
+	PASS_UNTIL(write.answers);
+	ck_assert_int_eq(write.q.status, 0);
+	ck_assert_uint_eq(w.ends[2].position[0].generation, 2); /* it was sent again */
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_CHANGE], 0);
+	ck_assert_uint_eq(engine_counters(w.engine).reconnects, 1);
+	ck_assert_uint_eq(engine_counters(w.engine).retransmitted_generations, 1);
+	io_free(&write);
+	expect_bytes(0, 4096, 2);
+	world_end();
+}
+END_TEST
+
+START_TEST(a_refused_replica_is_evicted_and_io_goes_on)
+{
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	end_down(3);
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 2), 0);
+	ck_assert_uint_eq(w.evicted, 1u << 3);
+	ck_assert_uint_eq(engine_counters(w.engine).evictions, 1);
+	expect_bytes(0, 4096, 2);
+	world_end();
+}
+END_TEST
+
+START_TEST(a_silent_peer_is_closed_and_tried_again)
+{
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	w.ends[3].silent = true;
+	pass_ms(3500);
+	ck_assert_ptr_nonnull(w.ends[3].conn);
+	PASS_UNTIL(engine_counters(w.engine).reconnects == 1);
+	w.ends[3].silent = false;
+	pass_ms(6000); /* the next attempt had met with silence too */
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 2), 0);
+	ck_assert_uint_eq(w.evicted, 0); /* nothing waited for it */
+	ck_assert_uint_eq(w.ends[3].position[0].generation, 2);
+	world_end();
+}
+END_TEST
+
+START_TEST(silent_said_by_a_replica_starts_a_new_connection)
+{
+	struct msg m = {.type = MSG_HEARTBEAT_OK, .id = 1, .status = WIRE_SILENT};
+	unsigned hellos;
+
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	hellos = w.ends[1].got[MSG_HELLO];
+	say(w.ends[1].conn, &m);
+	settle();
+	ck_assert_ptr_null(w.ends[1].conn);
+	PASS_UNTIL(w.ends[1].got[MSG_HELLO] == hellos + 1);
+	expect_bytes(0, 4096, 1);
+	world_end();
+}
+END_TEST
+
+static bool may_read;
+
+static void visit(void *context, uint64_t chunk, uint64_t epoch, bool read, bool write)
+{
+	(void)context;
+	(void)epoch;
+	(void)write;
+	ck_assert_uint_eq(chunk, 100);
+	may_read = read;
+}
+
+START_TEST(grants_last_as_long_as_heartbeats_are_answered)
+{
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	pass_ms(10000);
+	engine_visit_leases(w.engine, visit, NULL);
+	ck_assert(may_read);
+	w.ends[2].hold[MSG_HEARTBEAT] = true;
+	pass_ms(2100);
+	engine_visit_leases(w.engine, visit, NULL);
+	ck_assert(!may_read);
+	world_end();
+}
+END_TEST
+
+START_TEST(a_chunk_that_was_taken_is_released_and_its_lease_is_over)
+{
+	struct io read;
+	uint64_t epoch;
+
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	epoch = w.epoch;
+	for (unsigned cid = 1; cid <= 3; cid++)
+		w.ends[cid].hold[MSG_READ] = true;
+	submit(&read, ENGINE_READ, 0, 4096, 0);
+	w.ends[2].taken[0] = 100;
+	w.ends[2].taken_count = 1;
+	PASS_UNTIL(read.answers);
+	ck_assert_int_eq(read.q.status, -ESHUTDOWN);
+	settle();
+	ck_assert_uint_eq(w.ends[2].released.chunk, 100);
+	ck_assert_uint_eq(w.ends[2].released.epoch, epoch);
+	io_free(&read);
+	world_end();
+}
+END_TEST
+
+START_TEST(leased_chunks_do_not_notice_that_metad_is_away)
+{
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	end_down(METAD);
+	for (unsigned i = 0; i < 60; i++) {
+		pass_ms(1000);
+		ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, (uint8_t)i), 0);
+		expect_bytes(0, 4096, (uint8_t)i);
+	}
+	w.ends[METAD].down = false;
+	PASS_UNTIL(w.ends[METAD].got[MSG_ATTACH] == 2);
+	PASS_UNTIL(w.ends[METAD].got[MSG_TABLE] == 3); /* it is read again: one page and the end */
+	ck_assert_int_eq(run(ENGINE_WRITE, CHUNK_BYTES, 4096, 3), 0);
+	world_end();
+}
+END_TEST
+
+START_TEST(an_allocation_under_way_survives_metads_restart)
+{
+	struct io write;
+
+	attached();
+	w.ends[METAD].hold[MSG_LEASE] = true;
+	submit(&write, ENGINE_WRITE, 0, 4096, 5);
+	pass_ms(100);
+	w.ends[METAD].hold[MSG_LEASE] = false;
+	end_close(METAD);
+	PASS_UNTIL(write.answers);
+	ck_assert_int_eq(write.q.status, 0);
+	io_free(&write);
+	expect_bytes(0, 4096, 5);
+	world_end();
+}
+END_TEST
+
+START_TEST(an_eviction_under_way_survives_metads_restart)
+{
+	struct io write;
+
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	w.ends[METAD].hold[MSG_CHANGE] = true;
+	end_down(3);
+	submit(&write, ENGINE_WRITE, 0, 4096, 5);
+	PASS_UNTIL(w.ends[METAD].got[MSG_CHANGE]);
+	w.ends[METAD].hold[MSG_CHANGE] = false;
+	ck_assert_uint_eq(write.answers, 0);
+	end_close(METAD);
+	PASS_UNTIL(write.answers);
+	ck_assert_int_eq(write.q.status, 0);
+	io_free(&write);
+	world_end();
+}
+END_TEST
+
+/* ---- io_timeout ---- */
+
+static void attached_with_timeout(void)
+{
+	world_begin();
+	engine_begin(5 * NS_PER_S, false);
+	attach(false, 0);
+	PASS_UNTIL(w.answers == 1);
+	pass_ms(1100);
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 8192, 1), 0);
+}
+
+START_TEST(held_io_fails_after_io_timeout_and_what_was_sent_settles)
+{
+	struct io sent, behind, read, absent;
+
+	attached_with_timeout();
+	w.change_status = WIRE_TOO_FEW;
+	end_down(2);
+	end_down(3);
+	w.keepalives = false;
+	pass_ms(2100);
+	submit(&sent, ENGINE_WRITE, 0, 4096, 2);
+	submit(&behind, ENGINE_WRITE, 0, 4096, 3); /* waits for the one before it */
+	submit(&read, ENGINE_READ, 4096, 4096, 0);
+	submit(&absent, ENGINE_WRITE, 2 * CHUNK_BYTES, 4096, 4);
+	pass_ms(4800);
+	ck_assert(!sent.answers && !behind.answers && !read.answers && !absent.answers);
+	pass_ms(400);
+	ck_assert_int_eq(sent.q.status, -EIO);
+	ck_assert_int_eq(behind.q.status, -EIO);
+	ck_assert_int_eq(read.q.status, -EIO);
+	ck_assert_int_eq(absent.q.status, -EIO);
+	ck_assert(sent.answers && behind.answers && read.answers && absent.answers);
+	for (unsigned i = 0; i < 4096; i++)
+		ck_assert_uint_eq(read.memory[i], 0xee);
+	io_free(&sent);
+	io_free(&behind);
+	io_free(&read);
+	io_free(&absent);
+	w.ends[2].down = w.ends[3].down = false;
+	w.keepalives = true;
+	pass_ms(3000);
+	expect_bytes(0, 4096, 2); /* its generation was not given up */
+	for (unsigned cid = 1; cid <= 3; cid++)
+		ck_assert_uint_eq(w.ends[cid].position[0].generation, 2);
+	expect_bytes(2 * CHUNK_BYTES, 4096, 0);
+	ck_assert_uint_eq(engine_counters(w.engine).requests_under_way, 0);
+	world_end();
+}
+END_TEST
+
+START_TEST(io_that_is_not_held_never_hears_of_io_timeout)
+{
+	struct io write;
+
+	attached_with_timeout();
+	pass_ms(20000);
+	submit(&write, ENGINE_WRITE, 100, 3 * MIB, 7);
+	PASS_UNTIL(write.answers);
+	ck_assert_int_eq(write.q.status, 0);
+	pass_ms(6000);
+	io_free(&write);
+	expect_bytes(100, 3 * MIB, 7);
+	world_end();
+}
+END_TEST
+
+START_TEST(a_volume_may_be_detached_after_io_timeout)
+{
+	struct io sent;
+
+	attached_with_timeout();
+	w.change_status = WIRE_TOO_FEW;
+	end_down(2);
+	end_down(3);
+	submit(&sent, ENGINE_WRITE, 0, 4096, 2);
+	PASS_UNTIL(sent.answers);
+	io_free(&sent);
+	detach();
+	PASS_UNTIL(w.answers);
+	world_end();
+}
+END_TEST
+
+/* ---- repair ---- */
+
+static void send_to_metad(void *context, const struct msg *msg)
+{
+	(void)context;
+	w.ends[METAD].got[msg->type]++;
+	if (msg->type == MSG_LEASE) {
+		ck_assert(msg->u.lease.repair);
+		w.repair_chunk = msg->u.lease.indexes[0];
+	}
+}
+
+static void grant_repair(void)
+{
+	struct msg_chunk chunk = chunk_record(0, ++w.epoch);
+	struct msg m = {.type = MSG_LEASE_OK, .u.chunks = {.count = 1, .chunks = &chunk}};
+
+	engine_meta_message(w.engine, &m);
+}
+
+static void repairing(void)
+{
+	struct msg_server servers[3] = {{0}};
+	struct msg msg = {.type = MSG_SERVERS, .u.servers = {3, servers}};
+	struct msg_repair_job job = {.volume = VOLUME, .chunk = 100, .chunk_bytes = CHUNK_BYTES};
+
+	for (unsigned i = 0; i < 3; i++) {
+		servers[i].cid = i + 1;
+		snprintf(servers[i].address, sizeof servers[i].address, "server:%u", i + 1);
+		servers[i].alive = true;
+	}
+	world_begin();
+	engine_begin(0, true);
+	engine_set_meta(w.engine, send_to_metad, NULL);
+	engine_meta_message(w.engine, &msg);
+	engine_repair(w.engine, &job);
+	engine_repair(w.engine, &job); /* repeats are harmless */
+	settle();
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE], 1);
+	ck_assert_uint_eq(w.repair_chunk, 100);
+}
+
+START_TEST(a_repair_takes_the_lease_and_gives_it_back)
+{
+	repairing();
+	grant_repair();
+	PASS_UNTIL(w.ends[METAD].got[MSG_LEASE_RETURN]);
+	settle();
+	ck_assert_uint_eq(w.ends[1].released.epoch, w.epoch);
+	pass_ms(1000);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE], 1);
+	world_end();
+}
+END_TEST
+
+START_TEST(a_repair_whose_session_broke_asks_again)
+{
+	repairing();
+	engine_meta_lost(w.engine);
+	pass_ms(1000);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE], 1);
+	engine_set_meta(w.engine, send_to_metad, NULL);
+	pass_ms(1000);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE], 2);
+	grant_repair();
+	PASS_UNTIL(w.ends[METAD].got[MSG_LEASE_RETURN]);
+	world_end();
+}
+END_TEST
+
+START_TEST(a_repair_that_is_refused_ends)
+{
+	struct msg m = {.type = MSG_LEASE_OK, .status = WIRE_BUSY};
+	struct msg_repair_job job = {.volume = VOLUME, .chunk = 100, .chunk_bytes = CHUNK_BYTES};
+
+	repairing();
+	engine_meta_message(w.engine, &m);
+	pass_ms(1000);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE], 1);
+	engine_repair(w.engine, &job); /* metad gives the job again */
+	pass_ms(100);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE], 2);
+	world_end();
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		a_broken_connection_costs_no_error,
+		a_refused_replica_is_evicted_and_io_goes_on,
+		a_silent_peer_is_closed_and_tried_again,
+		silent_said_by_a_replica_starts_a_new_connection,
+		grants_last_as_long_as_heartbeats_are_answered,
+		a_chunk_that_was_taken_is_released_and_its_lease_is_over,
+		leased_chunks_do_not_notice_that_metad_is_away,
+		an_allocation_under_way_survives_metads_restart,
+		an_eviction_under_way_survives_metads_restart,
+		held_io_fails_after_io_timeout_and_what_was_sent_settles,
+		io_that_is_not_held_never_hears_of_io_timeout,
+		a_volume_may_be_detached_after_io_timeout,
+		a_repair_takes_the_lease_and_gives_it_back,
+		a_repair_whose_session_broke_asks_again,
+		a_repair_that_is_refused_ends,
+	};
+	Suite *suite = suite_create("engine, peers");
+	TCase *tc = tcase_create("peers");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tc, 60);
+	for (unsigned i = 0; i < ARRAY_SIZE(tests); i++)
+		tcase_add_test(tc, tests[i]);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
