@@ -96,13 +96,26 @@ static void close_done(void *context, int status)
 	check(status, "close", "");
 }
 
-static double open_store(void)
+static double cpu_s(void)
 {
-	double begin = now_s();
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+struct start {
+	double seconds, cpu;
+};
+
+static struct start open_store(void)
+{
+	struct start begin = {now_s(), cpu_s()};
 
 	store_open(&thin, &(struct store_options){0}, open_done, NULL);
 	wait_finished();
-	return now_s() - begin;
+	return (struct start){now_s() - begin.seconds, cpu_s() - begin.cpu};
 }
 
 static void op_done(struct store_op *op);
@@ -185,7 +198,7 @@ int main(int argc, char **argv)
 	struct store_counters c;
 	struct rusage usage;
 	char why[IO_URING_WHY_BYTES];
-	double clean, crash;
+	struct start clean, crash;
 
 	if (argc < 3) {
 		fprintf(stderr, "bench_start FILE GIB\n");
@@ -213,11 +226,11 @@ int main(int argc, char **argv)
 	clean = open_store();
 	c = store_counters(store);
 	getrusage(RUSAGE_SELF, &usage);
-	printf("%s GiB in use: %.3f GiB of memory (%.3f GiB a TiB; the process: %.3f GiB), clean "
-	       "start %.2f s\n",
+	printf("%s GiB in use: %.3f GiB of memory (%.3f GiB a TiB; the process: %.3f GiB)\n",
 	       argv[2], (double)c.memory_bytes / GIB,
 	       (double)c.memory_bytes / GIB / ((double)c.used_bytes / TIB),
-	       (double)usage.ru_maxrss * 1024 / GIB, clean);
+	       (double)usage.ru_maxrss * 1024 / GIB);
+	printf("clean start %.2f s (%.2f s of CPU)\n", clean.seconds, clean.cpu);
 	write_all(ops, MIN(c.journal_bytes / 4, total_bytes), BLOCK_BYTES);
 	/* Until nothing is at the disk any more. */
 	while (ev_run(loop, EVRUN_NOWAIT), store_counters(store).device_writes != c.device_writes) {
@@ -227,7 +240,7 @@ int main(int argc, char **argv)
 	printf("journal in use: %.3f GiB\n", (double)c.journal_used_bytes / GIB);
 	store_free(store);
 	crash = open_store();
-	printf("start after a crash %.2f s\n", crash);
+	printf("start after a crash %.2f s (%.2f s of CPU)\n", crash.seconds, crash.cpu);
 	store_close(store, close_done, NULL);
 	wait_finished();
 	store_free(store);

@@ -25,3 +25,11 @@ bench: all
 	$(Q)BUILD=$(B) OUT=$(B)/bench ./tests/bench/bench.sh quorum3-unix
 bench-peers: all
 	$(Q)BUILD=$(B) OUT=$(B)/bench ./tests/bench/bench.sh quorum3-unix nbdkit-mem ceph
+
+# make bench-long: ten minutes (SECONDS_LONG) of random writes, the slowest second beside the median.
+# make bench-limits: 100 idle volumes, attaching 10 TiB, memory of an idle 1 TiB volume (package python3-libnbd).
+.PHONY: bench-long bench-limits
+bench-long: all
+	$(Q)BUILD=$(B) OUT=$(B)/bench ./tests/bench/long.sh
+bench-limits: all
+	$(Q)BUILD=$(B) ./tests/bench/limits.sh
