@@ -64,10 +64,11 @@ static void *run(void *context)
 	return NULL;
 }
 
-static struct engine *make_engine(struct handover *h, const char *meta)
+static struct engine *make_engine(struct handover *h, const char *meta, uint64_t io_timeout_ns)
 {
 	struct engine_environment environment = {io_ev_clock(h->io), io_ev_transport(h->io)};
-	struct engine_options options = {.meta = meta, .pid = (uint32_t)getpid()};
+	struct engine_options options = {
+		.meta = meta, .pid = (uint32_t)getpid(), .io_timeout_ns = io_timeout_ns};
 	char host[NAME_BYTES] = "";
 	uint64_t random[2];
 
@@ -79,7 +80,7 @@ static struct engine *make_engine(struct handover *h, const char *meta)
 	return engine_new(&environment, &options);
 }
 
-int handover_start(const char *meta, struct handover **out)
+int handover_start(const char *meta, uint64_t io_timeout_ns, struct handover **out)
 {
 	struct handover *h = xcalloc(1, sizeof *h);
 	int error;
@@ -95,7 +96,7 @@ int handover_start(const char *meta, struct handover **out)
 	ev_async_init(&h->wake, woken);
 	h->wake.data = h;
 	ev_async_start(h->loop, &h->wake);
-	h->engine = make_engine(h, meta);
+	h->engine = make_engine(h, meta, io_timeout_ns);
 	error = pthread_create(&h->thread, NULL, run, h);
 	if (error) {
 		engine_free(h->engine);

@@ -15,9 +15,9 @@
 struct handover;
 
 /*
- * Starts the thread with its engine; meta is copied. -EAGAIN if no thread can be made.
+ * Starts the thread with its engine; meta is copied. io_timeout_ns as in engine_options. -EAGAIN if no thread can be made.
  */
-int handover_start(const char *meta, struct handover **handover);
+int handover_start(const char *meta, uint64_t io_timeout_ns, struct handover **handover);
 /* Stops the engine in order (leases were returned with the last detach; BYE) and joins the thread. */
 void handover_stop(struct handover *handover);
 

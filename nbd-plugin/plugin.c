@@ -20,6 +20,7 @@
 static char *meta;
 static char *default_volume;
 static int force;
+static unsigned io_timeout_s;
 static struct handover *handover;
 
 static void to_nbdkit(void *context, enum trace_level level, const char *module, const char *text)
@@ -54,9 +55,11 @@ static int copyhold_config(const char *key, const char *value)
 	} else if (strcmp(key, "force") == 0) {
 		force = nbdkit_parse_bool(value);
 		return force < 0 ? -1 : 0;
+	} else if (strcmp(key, "io_timeout") == 0) {
+		return nbdkit_parse_unsigned("io_timeout", value, &io_timeout_s);
 	} else {
-		nbdkit_error("unknown parameter '%s': copyhold takes meta=HOST:PORT, volume=NAME "
-			     "and force=true",
+		nbdkit_error("unknown parameter '%s': copyhold takes meta=HOST:PORT, volume=NAME, "
+			     "force=true and io_timeout=SECONDS",
 			     key);
 		return -1;
 	}
@@ -78,7 +81,7 @@ static int copyhold_config_complete(void)
 /* After nbdkit has forked into the background: threads survive from here on. */
 static int copyhold_after_fork(void)
 {
-	int error = handover_start(meta, &handover);
+	int error = handover_start(meta, io_timeout_s * NS_PER_S, &handover);
 
 	if (error)
 		nbdkit_error("the engine's thread can't be started: %s", strerror(-error));
@@ -375,9 +378,11 @@ static struct nbdkit_plugin plugin = {
 	.unload = copyhold_unload,
 	.config = copyhold_config,
 	.config_complete = copyhold_config_complete,
-	.config_help = "meta=HOST:PORT[,...]  the meta service (else COPYHOLD_META)\n"
-		       "volume=NAME           the volume for clients that name no export\n"
-		       "force=true            take the volume from whoever has it attached",
+	.config_help =
+		"meta=HOST:PORT[,...]  the meta service (else COPYHOLD_META)\n"
+		"volume=NAME           the volume for clients that name no export\n"
+		"force=true            take the volume from whoever has it attached\n"
+		"io_timeout=SECONDS    requests held for longer fail with EIO (0: they wait)",
 	.magic_config_key = "meta",
 	.after_fork = copyhold_after_fork,
 	.cleanup = copyhold_cleanup,
