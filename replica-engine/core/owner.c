@@ -3,7 +3,9 @@
  *
  * owner_step dispatches an event to its handler, then owner_progress lets everything that has become possible go on, in
  * this order: SYNC and roll-forward, changes at metad, joins and copies, ready requests. That one place decides
- * what happens next; handlers only record what was heard.
+ * what happens next; handlers only record what was heard. Evictions, promotions and reads that take too long are looked at
+ * with every event but the two that make up the load, requests and good answers to them: ticks come every 100 ms as
+ * long as anything waits.
  */
 #include "replica-engine/core/owner_private.h"
 
@@ -143,6 +145,7 @@ static void slot_add(struct step *s, const struct msg_list_entry *entry)
 			continue;
 		memset(p, 0, sizeof *p);
 		p->used = true;
+		o->slot_end = MAX(o->slot_end, i + 1);
 		p->cid = entry->cid;
 		p->peer = s->up->lookup(s->up->context, entry->cid);
 		p->listed = entry->state;
@@ -400,7 +403,8 @@ void owner_progress(struct step *s)
 		owner_sync_progress(s);
 	if (o->phase == OWNER_ROLLING)
 		owner_roll_progress(s);
-	owner_change_progress(s);
+	if (!s->data || o->phase != OWNER_IO)
+		owner_change_progress(s);
 	if (o->phase == OWNER_IO) {
 		owner_settle(s);
 		if (!o->returning)
@@ -447,9 +451,17 @@ static void slot_event(struct step *s, const struct owner_event *ev)
 	}
 }
 
+static bool is_data(const struct owner_event *ev)
+{
+	if (ev->kind == OWNER_EVENT_MESSAGE)
+		return ev->msg->status == WIRE_OK &&
+		       (ev->msg->type == MSG_WRITE_OK || ev->msg->type == MSG_READ_OK);
+	return ev->kind == OWNER_EVENT_REQUEST;
+}
+
 void owner_step(struct owner *o, const struct owner_event *ev, struct owner_update *up)
 {
-	struct step s = {.o = o, .up = up, .now_ns = ev->now_ns};
+	struct step s = {.o = o, .up = up, .now_ns = ev->now_ns, .data = is_data(ev)};
 
 	up->count = 0;
 	if (o->given_up && o->phase != OWNER_FENCED)

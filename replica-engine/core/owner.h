@@ -193,6 +193,7 @@ struct owner {
 	uint64_t epoch, list_number, floor;
 	uint32_t min_replicas;
 	struct owner_slot slots[REPLICAS_MAX];
+	unsigned slot_end; /* those in use lie below it */
 
 	struct owner_requests
 		requests; /* all that are not completed, in order of arrival; COPY to fill or repair too */

@@ -23,6 +23,8 @@ struct step {
 	struct owner *o;
 	struct owner_update *up;
 	uint64_t now_ns;
+	/* Begun by a request, or by a good answer to WRITE or READ: no reason to look at the list of replicas. */
+	bool data;
 };
 
 static inline bool bit_get(const uint8_t *bits, uint32_t i)
@@ -41,7 +43,7 @@ static inline void bit_clear(uint8_t *bits, uint32_t i)
 }
 
 #define FOR_EACH_SLOT(o, i)                                                                        \
-	for (unsigned(i) = 0; (i) < REPLICAS_MAX; (i)++)                                           \
+	for (unsigned(i) = 0; (i) < (o)->slot_end; (i)++)                                          \
 		if ((o)->slots[i].used)
 
 /* owner.c */

@@ -59,7 +59,7 @@ static int preference(const struct owner *o, unsigned i, const struct owner_requ
 	if (p->peer->local)
 		score += 2;
 	/* Chunks of a volume spread their reads over the replicas. */
-	if (o->chunk % REPLICAS_MAX == i)
+	if (o->chunk % o->slot_end == i)
 		score += 1;
 	return score;
 }
