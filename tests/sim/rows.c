@@ -18,6 +18,7 @@ struct sim_rows {
 	uint32_t slow;
 	unsigned fail;
 	struct table tables[4]; /* by enum meta_row_kind */
+	struct table saved[4];
 	struct sim_event event;
 	const struct meta_row *pending;
 	size_t pending_count;
@@ -166,8 +167,10 @@ void sim_rows_free(struct sim_rows *rows)
 {
 	if (!rows)
 		return;
-	for (unsigned kind = 0; kind < ARRAY_SIZE(rows->tables); kind++)
+	for (unsigned kind = 0; kind < ARRAY_SIZE(rows->tables); kind++) {
 		free(rows->tables[kind].rows);
+		free(rows->saved[kind].rows);
+	}
 	free(rows);
 }
 
@@ -255,4 +258,28 @@ void sim_rows_watch(struct sim_rows *rows,
 {
 	rows->committed = committed;
 	rows->committed_context = context;
+}
+
+void sim_rows_save(struct sim_rows *rows)
+{
+	for (unsigned kind = 0; kind < ARRAY_SIZE(rows->tables); kind++) {
+		const struct table *t = &rows->tables[kind];
+
+		free(rows->saved[kind].rows);
+		rows->saved[kind] =
+			(struct table){xcalloc(t->count, sizeof *t->rows), t->count, t->count};
+		if (t->count)
+			memcpy(rows->saved[kind].rows, t->rows, t->count * sizeof *t->rows);
+	}
+}
+
+void sim_rows_swap_saved(struct sim_rows *rows)
+{
+	assert(!rows->done);
+	for (unsigned kind = 0; kind < ARRAY_SIZE(rows->tables); kind++) {
+		struct table now = rows->tables[kind];
+
+		rows->tables[kind] = rows->saved[kind];
+		rows->saved[kind] = now;
+	}
 }

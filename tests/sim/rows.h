@@ -31,6 +31,10 @@ const struct meta_cluster_row *sim_rows_cluster(const struct sim_rows *rows);
 const struct meta_chunk_row *sim_rows_chunk_at(const struct sim_rows *rows, size_t i);
 const struct meta_server_row *sim_rows_server_at(const struct sim_rows *rows, size_t i);
 
+/* A backup, and an old one put back while no metad runs. */
+void sim_rows_save(struct sim_rows *rows);
+void sim_rows_swap_saved(struct sim_rows *rows);
+
 /* Called after each commit that took effect. */
 void sim_rows_watch(struct sim_rows *rows,
 		    void (*committed)(void *context, const struct meta_row *row), void *context);

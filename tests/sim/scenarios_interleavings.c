@@ -5,6 +5,8 @@
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
 
+#include <errno.h>
+
 #define SECONDS(n) ((n)*NS_PER_S)
 #define HERE       (64 * KIB) /* an offset of the first chunk */
 #define BYTES      (16 * KIB)
@@ -312,10 +314,111 @@ static const struct scenario too_few = {
 	.drive = drive_too_few,
 };
 
+/* Row 13. */
+static bool drive_older_rows(struct cluster *c)
+{
+	uint64_t epoch;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, HERE, BYTES, SECONDS(5)))
+		return false;
+	sim_rows_save(c->rows);
+	/* What the backup does not know: a chunk more, with an epoch of its own. */
+	if (!step_write(c, 0, 0, c->params.chunk_bytes + HERE, BYTES, SECONDS(5)))
+		return false;
+	kill_metad(c, 0);
+	sim_rows_swap_saved(c->rows);
+	epoch = sim_rows_cluster(c->rows)->epoch;
+	node_let_up(&c->metads[0].node);
+	/* Chunk servers report, and so it learns that it is old. */
+	if (!run_for(c, SECONDS(5)))
+		return false;
+	try_attach(c, 1, 0, true);
+	if (!run_for(c, SECONDS(40)) ||
+	    !step_expect(c, sim_rows_cluster(c->rows)->epoch == epoch,
+			 "an older store grants no lease") ||
+	    !step_write(c, 0, 0, HERE, BYTES, SECONDS(5)) ||
+	    !step_write(c, 0, 0, c->params.chunk_bytes + HERE, BYTES, SECONDS(5)))
+		return false;
+	kill_metad(c, 0);
+	sim_rows_swap_saved(c->rows);
+	node_let_up(&c->metads[0].node);
+	return run_for(c, SECONDS(5)) && e0_reads_nothing_old(c);
+}
+
+static const struct scenario older_rows = {
+	.name = "meta-from-a-backup",
+	.story = "metad comes back on an older store: it grants and deletes nothing, IO on leased "
+		 "chunks goes on.",
+	.shape = shape_scripted,
+	.drive = drive_older_rows,
+};
+
+/* Row 27. */
+static void shape_full(struct params *p)
+{
+	shape_scripted(p);
+	p->engines = 1;
+	p->volume[0].bytes = 192 * MIB;
+	for (unsigned i = 0; i < SIM_SERVERS_MAX; i++)
+		p->disk[i].size_bytes = 96 * MIB;
+}
+
+#define FULL_BYTES (256 * KIB)
+
+/* Writes on and on until there is no room; false if that never happens, or something else does. */
+static bool fill_up(struct cluster *c)
+{
+	static struct scripted result;
+
+	for (uint64_t at = 0; at + FULL_BYTES <= c->params.volume[0].bytes && !c->sim.failed;
+	     at += FULL_BYTES) {
+		try_write(c, 0, 0, at, FULL_BYTES, &result);
+		for (unsigned i = 0; i < 3000 && result.status == 1 && !c->sim.failed; i++)
+			run_for(c, 10 * NS_PER_MS);
+		if (result.status)
+			return step_expect(c, result.status == -ENOSPC,
+					   "a full disk is named, nothing hangs");
+	}
+	return step_expect(c, false, "the disks are full at some time");
+}
+
+static bool drive_full(struct cluster *c)
+{
+	static struct scripted zeroing;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !fill_up(c))
+		return false;
+	for (uint64_t at = 0; at < 16 * MIB; at += MIB) {
+		user_write(c->engines[0].users[0], at, MIB, 0, &zeroing);
+		for (unsigned i = 0; i < 3000 && zeroing.status == 1; i++)
+			run_for(c, 10 * NS_PER_MS);
+		if (!step_expect(c, zeroing.status == 0, "a full disk takes zeroing"))
+			return false;
+	}
+	return run_for(c, SECONDS(10)) && step_write(c, 0, 0, 0, FULL_BYTES, SECONDS(10));
+}
+
+static const struct scenario full = {
+	.name = "full-and-discarded",
+	.story = "All replicas are full: writes fail with ENOSPC before they take a generation, so "
+		 "a discard behind them frees room.",
+	.shape = shape_full,
+	.drive = drive_full,
+};
+
 const struct scenario *const scenarios_interleavings[] = {
-	&heartbeats_go_on, &restart_in_partition,
-	&meta_restarts,    &rejoin_unacknowledged,
-	&interrupted_roll, &suspended,
-	&only_local,       &repair_lease,
-	&too_few,          NULL,
+	&heartbeats_go_on,
+	&restart_in_partition,
+	&meta_restarts,
+	&rejoin_unacknowledged,
+	&interrupted_roll,
+	&suspended,
+	&only_local,
+	&repair_lease,
+	&too_few,
+	&older_rows,
+	&full,
+	NULL,
 };
