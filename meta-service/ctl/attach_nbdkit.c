@@ -138,6 +138,15 @@ int nbdkit_open(const struct nbd_attachment *a, unsigned count, bool (*stop)(voi
 	return result;
 }
 
+int nbdkit_ask_size(const struct nbd_attachment *a, bool (*stop)(void *context), void *context,
+		    uint64_t *size_bytes)
+{
+	char path[NBD_ATTACHMENT_PATH_BYTES];
+	int result = socket_path(a, path);
+
+	return result ? result : handshake_ask_size(path, a->volume, stop, context, size_bytes);
+}
+
 /*
  * The inodes of the server's ends of the process's connections, at most max of them; returns how many there are. In
  * /proc/net/unix (Num RefCount Protocol Flags Type St Inode Path) they carry the path that they were reached by, in state 3.

@@ -21,6 +21,10 @@ int nbdkit_open(const struct nbd_attachment *attachment, unsigned count,
 		bool (*stop)(void *context), void *context, int *sockets,
 		struct handshake_export *export_, char error[HANDSHAKE_ERROR_BYTES]);
 
+/* The volume's size as the process sees it now. Errors as handshake_open. */
+int nbdkit_ask_size(const struct nbd_attachment *attachment, bool (*stop)(void *context),
+		    void *context, uint64_t *size_bytes);
+
 /* How many connections the process has, ours and the kernel's. */
 unsigned nbdkit_count_connections(const struct nbd_attachment *attachment);
 

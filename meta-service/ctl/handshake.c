@@ -35,16 +35,28 @@ static int connect_unix(const char *path, int *out)
 	return 0;
 }
 
-static int negotiate(struct nbd_handle *nbd, int fd, bool (*stop)(void *context), void *context)
+/* Lets libnbd work until it is done with what was asked. */
+static int wait_while(struct nbd_handle *nbd, int (*busy)(struct nbd_handle *nbd),
+		      bool (*stop)(void *context), void *context)
 {
-	if (nbd_aio_connect_socket(nbd, fd) < 0)
-		return -EPROTO;
-	while (nbd_aio_is_connecting(nbd) == 1) {
+	while (busy(nbd) == 1) {
 		if (stop(context))
 			return -ECANCELED;
 		if (nbd_poll(nbd, POLL_MS) < 0)
 			return -EPROTO;
 	}
+	return 0;
+}
+
+static int negotiate(struct nbd_handle *nbd, int fd, bool (*stop)(void *context), void *context)
+{
+	int error;
+
+	if (nbd_aio_connect_socket(nbd, fd) < 0)
+		return -EPROTO;
+	error = wait_while(nbd, nbd_aio_is_connecting, stop, context);
+	if (error)
+		return error;
 	return nbd_aio_is_ready(nbd) == 1 ? 0 : -EPROTO;
 }
 
@@ -105,4 +117,57 @@ out:
 	fcntl(kept, F_SETFL, fcntl(kept, F_GETFL) & ~O_NONBLOCK);
 	*socket = kept;
 	return 0;
+}
+
+/* ---- the size ---- */
+
+static int on_info(void *context, int *error)
+{
+	int *result = context;
+
+	*result = *error ? -EPROTO : 0;
+	return 1;
+}
+
+static int ask_info(struct nbd_handle *nbd, int fd, bool (*stop)(void *context), void *context)
+{
+	int error, answer = -EPROTO;
+	nbd_completion_callback done = {.callback = on_info, .user_data = &answer};
+
+	if (nbd_aio_connect_socket(nbd, fd) < 0)
+		return -EPROTO;
+	error = wait_while(nbd, nbd_aio_is_connecting, stop, context);
+	if (error || nbd_aio_is_negotiating(nbd) != 1)
+		return error ? error : -EPROTO;
+	if (nbd_aio_opt_info(nbd, done) < 0)
+		return -EPROTO;
+	error = wait_while(nbd, nbd_aio_is_connecting, stop, context);
+	return error ? error : answer;
+}
+
+int handshake_ask_size(const char *path, const char *export_name, bool (*stop)(void *context),
+		       void *context, uint64_t *size_bytes)
+{
+	struct nbd_handle *nbd;
+	int fd = -1, result;
+	int64_t size = 0;
+
+	result = connect_unix(path, &fd);
+	if (result)
+		return result;
+	nbd = nbd_create();
+	if (!nbd || nbd_set_opt_mode(nbd, true) < 0 || nbd_set_export_name(nbd, export_name) < 0) {
+		close(fd);
+		nbd_close(nbd);
+		return -ENOMEM;
+	}
+	result = ask_info(nbd, fd, stop, context);
+	if (!result)
+		size = nbd_get_size(nbd);
+	nbd_close(nbd);
+	if (!result && size <= 0)
+		result = -EPROTO;
+	if (!result)
+		*size_bytes = (uint64_t)size;
+	return result;
 }

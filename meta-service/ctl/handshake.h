@@ -23,4 +23,8 @@ int handshake_open(const char *path, const char *export_name, bool (*stop)(void 
 		   void *context, int *socket, struct handshake_export *export_,
 		   char error[HANDSHAKE_ERROR_BYTES]);
 
+/* Asks for the export's size only; the connection ends before it costs the server anything. Errors as above. */
+int handshake_ask_size(const char *path, const char *export_name, bool (*stop)(void *context),
+		       void *context, uint64_t *size_bytes);
+
 #endif

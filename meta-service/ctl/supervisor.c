@@ -381,16 +381,11 @@ static int serve(struct supervisor *s)
 /* Asks nbdkit for the volume's size. A new size needs a new process: nbdkit keeps the old one for each connection. */
 static void probe_size(struct supervisor *s)
 {
-	char why[HANDSHAKE_ERROR_BYTES];
-	struct handshake_export export_;
-	int socket;
+	uint64_t size_bytes;
 
 	s->deadline_ms = now_ms() + PROBE_MS;
-	if (nbdkit_open(s->a, 1, must_stop, s, &socket, &export_, why) == 0) {
-		close(socket);
-		if (export_.size_bytes != s->a->size_bytes)
-			s->replace = true;
-	}
+	if (nbdkit_ask_size(s->a, must_stop, s, &size_bytes) == 0 && size_bytes != s->a->size_bytes)
+		s->replace = true;
 	s->deadline_ms = 0;
 	s->check_size = false;
 }
