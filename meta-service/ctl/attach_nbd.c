@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #define LOCK_WAIT_MS       300 /* others who only look */
@@ -23,6 +24,7 @@
 #define NBDKIT_TERM_MS     10000
 #define MODPROBE_MS        10000
 #define DISCONNECT_STEP_MS 20
+#define MOUNTS_MAX         32
 #define UPGRADE_STEP_MS    20
 #define UPGRADE_STEPS      3000
 #define DISCONNECT_STEPS   500
@@ -327,6 +329,18 @@ static int disconnect_device(const struct nbd_attachment *a, struct attach_failu
 	return 0;
 }
 
+/* Whatever has files open there gets IO errors from now on. */
+static void unmount_lazily(uint32_t index)
+{
+	char mountpoint[256];
+
+	for (int i = 0; i < MOUNTS_MAX; i++) {
+		device_mountpoint(index, mountpoint, sizeof mountpoint);
+		if (!*mountpoint || umount2(mountpoint, MNT_DETACH) != 0)
+			return;
+	}
+}
+
 int attach_nbd_stop(const char *volume, bool force, struct attach_failure *failure)
 {
 	char users[DEVICE_USERS_BYTES];
@@ -341,6 +355,8 @@ int attach_nbd_stop(const char *volume, bool force, struct attach_failure *failu
 		nbd_attachment_free(a);
 		return -EBUSY;
 	}
+	if (force)
+		unmount_lazily(a->index);
 	process_stop(&a->supervisor, SUPERVISOR_TERM_MS);
 	error = nbd_attachment_lock(volume, SUPERVISOR_TERM_MS, &lock);
 	if (error) {
