@@ -343,13 +343,11 @@ static void answered(struct step *s, unsigned slot, const struct msg *msg)
 	}
 }
 
-static void return_progress(struct step *s)
+/* The next owner need not wait: nothing is read any more on what was promised to this one. */
+static void release(struct step *s)
 {
 	struct owner *o = s->o;
-	struct owner_action *a;
 
-	if (!o->returning || !TAILQ_EMPTY(&o->requests) || !TAILQ_EMPTY(&o->window))
-		return;
 	FOR_EACH_SLOT (o, i) {
 		if (o->slots[i].peer->connection && o->slots[i].state != SLOT_NEW) {
 			struct msg *msg = owner_emit_message(s, i, MSG_RELEASE);
@@ -359,6 +357,31 @@ static void return_progress(struct step *s)
 			msg->u.position.position = (struct version){0};
 		}
 	}
+}
+
+/* metad shows a list: the present one, or that somebody else has the lease by now. */
+static void shown(struct step *s, const struct msg_chunk *chunk)
+{
+	struct owner *o = s->o;
+
+	if (o->phase == OWNER_IDLE || o->phase == OWNER_FENCED || chunk->chunk != o->chunk)
+		return;
+	if (chunk->epoch > o->epoch) {
+		release(s);
+		owner_fence(s);
+	} else if (chunk->epoch == o->epoch) {
+		owner_adopt_list(s, chunk);
+	}
+}
+
+static void return_progress(struct step *s)
+{
+	struct owner *o = s->o;
+	struct owner_action *a;
+
+	if (!o->returning || !TAILQ_EMPTY(&o->requests) || !TAILQ_EMPTY(&o->window))
+		return;
+	release(s);
 	a = owner_emit(s, OWNER_LEASE_RETURN);
 	a->msg.type = MSG_LEASE_RETURN;
 	a->msg.status = WIRE_OK;
@@ -478,9 +501,7 @@ void owner_step(struct owner *o, const struct owner_event *ev, struct owner_upda
 		granted(&s, ev->chunk);
 		break;
 	case OWNER_EVENT_LIST:
-		if (o->phase != OWNER_IDLE && o->phase != OWNER_FENCED &&
-		    ev->chunk->epoch == o->epoch)
-			owner_adopt_list(&s, ev->chunk);
+		shown(&s, ev->chunk);
 		break;
 	case OWNER_EVENT_CHANGED:
 		owner_change_answered(&s, ev->status, &ev->msg->u.list);

@@ -237,8 +237,8 @@ struct owner {
 enum owner_event_kind {
 	OWNER_EVENT_REQUEST, /* request */
 	OWNER_EVENT_CANCEL, /* request: fails with IO_ERROR, unless its generation has been sent: that one goes its way */
-	OWNER_EVENT_LEASE,     /* chunk: granted (its slots' peers are found through lookup) */
-	OWNER_EVENT_LIST,      /* list: pushed by metad */
+	OWNER_EVENT_LEASE, /* chunk: granted (its slots' peers are found through lookup) */
+	OWNER_EVENT_LIST, /* chunk: pushed by metad; at a later epoch: another owner has the lease */
 	OWNER_EVENT_CHANGED,   /* list, status: the answer to OWNER_CHANGE */
 	OWNER_EVENT_MESSAGE,   /* cid, msg: an answer from a replica on its present connection */
 	OWNER_EVENT_PEER_UP,   /* cid */

@@ -70,6 +70,21 @@ static void list_calls_expire(struct engine *e)
 	}
 }
 
+/* Repairs under way: their leases are returned, and nothing is left that could look at a peer. */
+static void chunks_end(struct engine *e)
+{
+	struct chunk *c, *next;
+
+	HASH_ITER(hh, e->chunks, c, next)
+	{
+		struct owner_event event = {.kind = OWNER_EVENT_RETURN};
+
+		engine_chunk_event(c, &event);
+		engine_chunk_end(c);
+		engine_chunk_free(c);
+	}
+}
+
 static void ticked(struct io_timer *timer)
 {
 	struct engine *e = container_of(timer, struct engine, tick);
@@ -84,6 +99,7 @@ static void ticked(struct io_timer *timer)
 		void (*stopped)(void *) = e->stopped;
 
 		e->stopped = NULL;
+		chunks_end(e);
 		engine_meta_stop(e);
 		engine_peers_free(e, true);
 		e->depth--;

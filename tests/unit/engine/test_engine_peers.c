@@ -264,6 +264,12 @@ END_TEST
 
 /* ---- repair ---- */
 
+static void on_stopped(void *context)
+{
+	(void)context;
+	w.answers++;
+}
+
 static void send_to_metad(void *context, const struct msg *msg)
 {
 	(void)context;
@@ -348,6 +354,27 @@ START_TEST(a_repair_that_is_refused_ends)
 }
 END_TEST
 
+START_TEST(an_engine_that_stops_gives_up_its_repairs)
+{
+	struct msg m = {.type = MSG_LIST};
+
+	repairing();
+	w.ends[3].hold[MSG_SYNC] = true;
+	grant_repair();
+	pass_ms(500);
+	engine_stop(w.engine, on_stopped, NULL);
+	PASS_UNTIL(w.answers);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE_RETURN], 1);
+	ck_assert_uint_eq(w.ends[1].released.epoch, w.epoch);
+	/* What metad still says before the chunk server frees the engine. */
+	w.list_number[0]++;
+	w.evicted = 1u << 3;
+	m.u.list.chunk = chunk_record(0, w.epoch);
+	engine_meta_message(w.engine, &m);
+	world_end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -366,6 +393,7 @@ int main(void)
 		a_repair_takes_the_lease_and_gives_it_back,
 		a_repair_whose_session_broke_asks_again,
 		a_repair_that_is_refused_ends,
+		an_engine_that_stops_gives_up_its_repairs,
 	};
 	Suite *suite = suite_create("engine, peers");
 	TCase *tc = tcase_create("peers");

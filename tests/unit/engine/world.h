@@ -165,7 +165,8 @@ static inline void packet_deliver(struct packet *p)
 {
 	struct io_conn *conn = p->conn;
 
-	if (conn->closed)
+	/* What was queued when the engine closed is sent all the same. */
+	if (conn->closed && p->kind != TO_END)
 		return;
 	switch (p->kind) {
 	case OPENED:

@@ -220,6 +220,25 @@ START_TEST(an_old_taken_list_does_not_end_a_new_lease)
 }
 END_TEST
 
+START_TEST(a_list_of_a_later_epoch_ends_the_lease_at_once)
+{
+	struct msg_chunk later;
+
+	story_io(&s);
+	story_write(&s, 0, 4096, 1);
+	later = chunk_of(&s, "1A 2A 3A", 4);
+	later.epoch = 4; /* late, of a lease before ours */
+	story_skip(&s);
+	event(&s, (struct owner_event){.kind = OWNER_EVENT_LIST, .chunk = &later});
+	EXPECT(&s, "");
+	later.epoch = 6;
+	event(&s, (struct owner_event){.kind = OWNER_EVENT_LIST, .chunk = &later});
+	/* whoever has it now need not wait for our promises */
+	EXPECT(&s, "RELEASE>1; RELEASE>2; RELEASE>3; done 0 FENCED; LOST");
+	story_end(&s);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -233,6 +252,7 @@ int main(void)
 		a_replica_that_never_answers_sync_does_not_hold_reads,
 		a_promise_is_believed_for_as_long_as_promises_are,
 		an_old_taken_list_does_not_end_a_new_lease,
+		a_list_of_a_later_epoch_ends_the_lease_at_once,
 	};
 	Suite *suite = suite_create("owner, faults");
 	TCase *tc = tcase_create("stories");
