@@ -342,7 +342,7 @@ void meta_raise_counters(struct meta *meta, const struct meta_cluster_row *least
 
 enum {
 	NEEDS_SESSION = 1,
-	NEEDS_CERTAINTY = 2, /* refused while the store is in doubt */
+	NEEDS_CERTAINTY = 2, /* refused while the store is in doubt, or may turn out to be */
 };
 
 static const struct handler {
@@ -364,19 +364,42 @@ static const struct handler {
 };
 
 /* Refuses with a text where the answer has room for one. */
+/*
+ * Whether the store is older than the cluster is known when every chunk server of the rows has told what it has seen. Before that, for
+ * SESSION_TIMEOUT_NS at most, nothing is granted: epochs could be used a second time.
+ */
+static bool is_certain(struct meta *meta)
+{
+	if (!meta->certain) {
+		meta->certain = true;
+		for (const struct server *s = meta->servers; s && !meta->grace_over; s = s->hh.next)
+			meta->certain &= s->seen_ns != 0;
+	}
+	return meta->certain && !meta->doubt.doubted;
+}
+
+static void uncertainty_text(const struct meta *meta, char text[TEXT_BYTES])
+{
+	if (meta->doubt.doubted)
+		meta_doubt_text(meta, text);
+	else
+		meta_text(text, "The meta service has just started and waits for its chunk "
+				"servers; this is tried again by itself");
+}
+
 static void refuse_in_doubt(struct meta *meta, uint64_t connection, const struct msg *msg)
 {
 	struct msg answer = meta_answer(msg, WIRE_NOT_LEADER);
 
 	if (msg->type == MSG_ATTACH) {
-		meta_doubt_text(meta, answer.u.volume.text);
+		uncertainty_text(meta, answer.u.volume.text);
 	} else if (msg->type == MSG_LEASE) {
-		meta_doubt_text(meta, answer.u.chunks.text);
+		uncertainty_text(meta, answer.u.chunks.text);
 	} else if (msg->type == MSG_CHANGE) {
 		/* The owner asks again after this answer: it must know which of its chunks it is for. */
 		answer.u.list.chunk.chunk = msg->u.change.chunk;
 		answer.u.list.chunk.epoch = msg->u.change.epoch;
-		meta_doubt_text(meta, answer.u.list.text);
+		uncertainty_text(meta, answer.u.list.text);
 	}
 	meta_send(meta, connection, &answer, NULL);
 }
@@ -393,7 +416,7 @@ static void on_message(struct meta *meta, struct connection *connection, const s
 			      "connection=%" PRIu64 " sent %s without a session: closed",
 			      connection->id, msg_type_name(msg->type));
 			meta_send_close(meta, connection->id);
-		} else if ((handler->needs & NEEDS_CERTAINTY) && meta->doubt.doubted) {
+		} else if ((handler->needs & NEEDS_CERTAINTY) && !is_certain(meta)) {
 			refuse_in_doubt(meta, connection->id, msg);
 		} else {
 			handler->handle(meta, connection, msg);

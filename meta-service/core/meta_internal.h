@@ -147,6 +147,7 @@ struct meta {
 	struct chunk_queue queue; /* chunks to be planned at the next tick */
 	uint64_t next_scan_ns;
 	bool grace_over; /* SESSION_TIMEOUT_NS have passed since the start */
+	bool certain; /* all chunk servers have been heard of since the start, or had the time to */
 	bool servers_changed;
 	uint64_t median_us, median_ns; /* of write latencies (meta_slow.c), and when it was taken */
 	struct meta_update *update;    /* during a step */

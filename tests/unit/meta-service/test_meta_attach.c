@@ -18,6 +18,13 @@ static void setup(void)
 	peer_return(f.w, &f.second);
 }
 
+/* The meta service comes back, and so does its chunk server: the store is known to be the newest. */
+static void restart(void)
+{
+	world_restart(f.w);
+	peer_return(f.w, &f.server);
+}
+
 static const struct meta_volume_row *row(void)
 {
 	return &find_row(f.w, META_ROW_VOLUME, f.volume)->u.volume;
@@ -180,7 +187,7 @@ START_TEST(holder_has_time_to_come_back_after_a_restart)
 
 	setup();
 	peer_attach(f.w, &f.first, "v", false);
-	world_restart(f.w);
+	restart();
 	peer_return(f.w, &f.second);
 	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_BUSY);
 	world_pass(f.w, 5000, keep, 1);
@@ -197,7 +204,7 @@ START_TEST(force_after_a_restart_waits_a_full_promise)
 	setup();
 	peer_attach(f.w, &f.first, "v", false);
 	peer_keepalive(f.w, &f.first);
-	world_restart(f.w);
+	restart();
 	peer_return(f.w, &f.second);
 	ck_assert(peer_attach(f.w, &f.second, "v", true) == NULL);
 	world_tick(f.w, 2499);
@@ -209,13 +216,42 @@ START_TEST(force_after_a_restart_waits_a_full_promise)
 END_TEST
 
 /* A takeover that was committed, but whose wait a restart cut short, still waits. */
+START_TEST(nothing_is_granted_before_the_chunk_servers_are_back)
+{
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	world_restart(f.w);
+	peer_return(f.w, &f.first);
+	ck_assert_int_eq(peer_attach(f.w, &f.first, "v", false)->status, WIRE_NOT_LEADER);
+	peer_return(f.w, &f.server);
+	ck_assert_int_eq(peer_attach(f.w, &f.first, "v", false)->status, WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(a_dead_chunk_server_is_not_waited_for_longer_than_a_session)
+{
+	struct peer *keep[] = {&f.first};
+
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	world_restart(f.w);
+	peer_return(f.w, &f.first);
+	world_pass(f.w, SESSION_TIMEOUT_NS / NS_PER_MS - 1000, keep, 1);
+	ck_assert_int_eq(peer_attach(f.w, &f.first, "v", false)->status, WIRE_NOT_LEADER);
+	world_pass(f.w, 1000, keep, 1);
+	ck_assert_int_eq(peer_attach(f.w, &f.first, "v", false)->status, WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(restart_during_the_wait_waits_anew)
 {
 	setup();
 	peer_attach(f.w, &f.first, "v", false);
 	peer_keepalive(f.w, &f.first);
 	ck_assert(peer_attach(f.w, &f.second, "v", true) == NULL);
-	world_restart(f.w);
+	restart();
 	peer_return(f.w, &f.second);
 	ck_assert(peer_attach(f.w, &f.second, "v", false) == NULL);
 	peer_connect(f.w, &f.first);
@@ -251,4 +287,6 @@ WORLD_MAIN("meta attach", attachment_is_durable, live_holder_keeps_others_out,
 	   holder_that_was_never_granted_is_not_waited_for, repeated_force_keeps_waiting,
 	   dead_holder_is_replaced_without_force, holder_has_time_to_come_back_after_a_restart,
 	   force_after_a_restart_waits_a_full_promise, restart_during_the_wait_waits_anew,
+	   nothing_is_granted_before_the_chunk_servers_are_back,
+	   a_dead_chunk_server_is_not_waited_for_longer_than_a_session,
 	   read_only_excludes_others_and_says_so)
