@@ -174,7 +174,7 @@ static void close_store(struct sqlite_store *store)
 static int open_file(struct sqlite_store *store, const char *path,
 		     char error[META_STORE_ERROR_BYTES])
 {
-	bool fresh;
+	bool fresh = false;
 	int rc;
 
 	if (sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
