@@ -7,7 +7,7 @@ volume_make two 64
 plugin=/opt/copyhold/bin/nbdkit-copyhold-plugin.so
 modprobe nbd
 step "list"
-nbdkit -f -U /tmp/nbd.sock -p 10809 $plugin meta="$COPYHOLD_META" 2>/tmp/nbdkit.log &
+nbdkit -f -U /tmp/nbd.sock $plugin meta="$COPYHOLD_META" 2>/tmp/nbdkit.log &
 unix=$!
 wait_for 20 test -S /tmp/nbd.sock
 nbd-client -l -unix /tmp/nbd.sock >/tmp/list 2>&1 || :
