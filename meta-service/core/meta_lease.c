@@ -166,7 +166,9 @@ static void grant_index(struct meta *meta, const struct lease_request *request, 
 	if (!chunk && request->lease->allocate) {
 		chunk = allocate(meta, request->volume, index);
 		if (!chunk) {
-			out->status = WIRE_TOO_FEW;
+			out->status = meta_usable_servers(meta) < request->volume->row.min_replicas
+					      ? WIRE_TOO_FEW
+					      : WIRE_NO_SPACE;
 			return;
 		}
 	}
@@ -286,6 +288,12 @@ void meta_on_lease(struct meta *meta, struct connection *connection, const struc
 				"up. Start more; IO goes on by itself",
 				request.volume->row.name, request.volume->row.min_replicas,
 				meta_usable_servers(meta));
+		else if (chunks[i].status == WIRE_NO_SPACE)
+			meta_text(answer.u.chunks.text,
+				  "A new chunk of volume %s needs %u chunk servers with room, and "
+				  "they are full. Add chunk servers, or discard or delete what is "
+				  "not needed",
+				  request.volume->row.name, request.volume->row.min_replicas);
 	}
 	answer.u.chunks.count = lease->count;
 	answer.u.chunks.chunks = chunks;

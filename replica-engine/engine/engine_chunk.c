@@ -290,6 +290,10 @@ static void lease_refused(struct chunk *c, enum wire_status status, const char *
 	}
 	trace(TRACE_WARN, "engine", "volume=%s index=%llu: no lease: %s: %s", c->volume->info.name,
 	      (unsigned long long)c->index, wire_status_name(status), text);
+	if (c->allocating && status == WIRE_NO_SPACE) {
+		engine_allocation_failed(c);
+		return;
+	}
 	if (c->allocating || c->fence_first) {
 		engine_want_lease(c);
 		return;

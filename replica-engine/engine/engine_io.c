@@ -251,7 +251,7 @@ static struct chunk *chunk_at(struct engine_volume *v, uint64_t index)
 /* A part of a chunk that does not exist, under metad's grant. */
 static void part_of_nothing(struct engine_volume *v, struct part *part)
 {
-	if (part->request->operation == ENGINE_WRITE) {
+	if (part->request && part->request->operation == ENGINE_WRITE) {
 		engine_chunk_submit(engine_chunk_new(v->engine, v, part->index), part);
 		return;
 	}
@@ -273,6 +273,28 @@ static void part_submit(struct engine_volume *v, struct part *part)
 	} else {
 		TAILQ_INSERT_TAIL(&v->ungranted, part, link);
 		engine_tick_start(v->engine);
+	}
+}
+
+void engine_allocation_failed(struct chunk *c)
+{
+	struct parts parts = TAILQ_HEAD_INITIALIZER(parts);
+	struct engine_volume *v = c->volume;
+	struct part *part, *next;
+
+	TAILQ_CONCAT(&parts, &c->waiting, link);
+	engine_chunk_free(c);
+	TAILQ_FOREACH_SAFE (part, &parts, link, next) {
+		part->chunk = NULL;
+		if (part->request && part->request->operation == ENGINE_WRITE) {
+			TAILQ_REMOVE(&parts, part, link);
+			slice_unref(&part->r.data);
+			engine_part_done(v->engine, part, WIRE_NO_SPACE);
+		}
+	}
+	while ((part = TAILQ_FIRST(&parts))) {
+		TAILQ_REMOVE(&parts, part, link);
+		part_submit(v, part);
 	}
 }
 
@@ -407,6 +429,7 @@ void engine_extents(struct engine_volume *v, uint64_t offset, uint64_t bytes,
 	part = part_new(e);
 	part->volume = v;
 	part->extents = call;
+	part->index = offset / chunk_bytes;
 	part->r.operation = OWNER_EXTENTS;
 	part->r.offset = (uint32_t)(offset % chunk_bytes);
 	part->r.bytes = (uint32_t)call->bytes;

@@ -251,6 +251,8 @@ void engine_volume_free(struct engine_volume *v);
 /* engine_io.c */
 void engine_part_done(struct engine *e, struct part *part, enum wire_status status);
 void engine_parts_granted(struct engine_volume *v);
+/* No room for the chunk: its writes fail, it goes on not existing; the chunk is freed. */
+void engine_allocation_failed(struct chunk *c);
 void engine_parts_fail(struct engine *e, struct parts *parts, enum wire_status status);
 void engine_run_finished(struct engine *e);
 /* Requests that were held for longer than io_timeout fail. */

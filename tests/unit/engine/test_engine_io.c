@@ -110,6 +110,37 @@ START_TEST(requests_are_cut_at_borders)
 }
 END_TEST
 
+START_TEST(a_chunk_for_which_there_is_no_room_goes_on_not_existing)
+{
+	struct io write, read, zero;
+
+	attached();
+	w.ends[METAD].hold[MSG_LEASE] = true;
+	submit(&write, ENGINE_WRITE, 0, 4096, 1);
+	submit(&read, ENGINE_READ, 0, 4096, 0);
+	submit(&zero, ENGINE_ZERO, 100, 4096, 0);
+	w.answers = 0;
+	engine_extents(w.volume, 0, CHUNK_BYTES, on_extents, NULL);
+	settle();
+	w.no_space = true;
+	w.ends[METAD].hold[MSG_LEASE] = false;
+	end_close(METAD); /* it is asked for again */
+	PASS_UNTIL(write.answers && read.answers && zero.answers && w.answers);
+	ck_assert(w.extent_count == 1 && w.extents[0].hole);
+	ck_assert_int_eq(write.q.status, -ENOSPC);
+	ck_assert_int_eq(read.q.status, 0);
+	ck_assert_int_eq(zero.q.status, 0);
+	ck_assert_uint_eq(read.memory[4095], 0);
+	io_free(&write);
+	io_free(&read);
+	io_free(&zero);
+	w.no_space = false;
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 2), 0);
+	expect_bytes(0, 4096, 2);
+	world_end();
+}
+END_TEST
+
 static struct io second;
 
 static void submit_another(struct engine_request *q)
@@ -193,6 +224,7 @@ int main(void)
 		many_writes_to_a_new_chunk_allocate_it_once,
 		without_metads_grant_what_does_not_exist_is_held,
 		requests_are_cut_at_borders,
+		a_chunk_for_which_there_is_no_room_goes_on_not_existing,
 		a_request_may_be_submitted_from_inside_a_completion,
 		extents_name_data_and_holes,
 		without_metads_grant_nothing_is_called_a_hole,

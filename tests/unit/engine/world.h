@@ -81,7 +81,7 @@ static struct world {
 	struct engine *engine;
 	/* metad's */
 	enum wire_status attach_status, lease_status, change_status;
-	bool exists[CHUNKS], other_owner[CHUNKS], keepalives;
+	bool exists[CHUNKS], other_owner[CHUNKS], keepalives, no_space;
 	uint64_t epoch, list_number[CHUNKS];
 	unsigned evicted; /* bit per cid */
 	struct msg_attach attach;
@@ -299,6 +299,11 @@ static inline void metad_lease(struct io_conn *conn, const struct msg *msg)
 
 		ck_assert_uint_lt(index, CHUNKS);
 		ck_assert(w.exists[index] || w.lease.allocate);
+		if (!w.exists[index] && w.no_space) {
+			chunks[m.u.chunks.count++] =
+				(struct msg_chunk){.index = index, .status = WIRE_NO_SPACE};
+			continue;
+		}
 		w.exists[index] = true;
 		chunks[m.u.chunks.count++] = chunk_record(index, ++w.epoch);
 	}

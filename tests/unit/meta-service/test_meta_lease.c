@@ -192,6 +192,24 @@ START_TEST(fewer_servers_than_min_replicas_give_none)
 }
 END_TEST
 
+START_TEST(full_servers_are_no_space_and_not_too_few)
+{
+	uint64_t index = 0;
+	const struct msg *answer;
+
+	setup(3);
+	for (unsigned i = 0; i < 3; i++) {
+		f.servers[i].free_bytes = GIB; /* of 100 */
+		peer_keepalive(f.w, &f.servers[i]);
+	}
+	answer = peer_lease(f.w, &f.engine, f.volume, &index, 1, true);
+	ck_assert_int_eq(answer->u.chunks.chunks[0].status, WIRE_NO_SPACE);
+	ck_assert(strstr(answer->u.chunks.text, "full") != NULL);
+	ck_assert_uint_eq(f.w->update.row_count, 0);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(full_server_gets_no_replica)
 {
 	struct msg_chunk chunk;
@@ -376,8 +394,8 @@ WORLD_MAIN("meta lease", grant_creates_in_one_commit, absent_chunk_without_alloc
 	   index_named_twice_gets_one_epoch, every_grant_has_its_own_epoch,
 	   epochs_and_commits_go_on_after_a_restart, numbers_of_a_failed_commit_are_not_used_again,
 	   fewer_servers_than_replicas_give_a_degraded_chunk,
-	   fewer_servers_than_min_replicas_give_none, full_server_gets_no_replica,
-	   chunks_spread_evenly, what_was_promised_counts, zones_are_kept_apart,
-	   return_clears_the_owner_and_raises_the_floor, table_comes_in_the_order_of_indexes,
-	   repair_lease_never_stops_an_engine, engine_may_not_ask_for_repair,
-	   dead_servers_are_marked)
+	   fewer_servers_than_min_replicas_give_none, full_servers_are_no_space_and_not_too_few,
+	   full_server_gets_no_replica, chunks_spread_evenly, what_was_promised_counts,
+	   zones_are_kept_apart, return_clears_the_owner_and_raises_the_floor,
+	   table_comes_in_the_order_of_indexes, repair_lease_never_stops_an_engine,
+	   engine_may_not_ask_for_repair, dead_servers_are_marked)
