@@ -37,4 +37,5 @@ wait_for 30 "the second one writes" journal_grows "$T/journal-1"
 expect_failure "." nbd-journal write "$first" "$T/journal-2" count=50
 wait_for 30 "the second one is not disturbed" journal_grows "$T/journal-1"
 kill $writer
+wait $writer || fail "a write failed: $(cat "$T"/*.out "$T/load" 2>/dev/null)"
 nbd-journal verify "$second" "$T/journal-1" || fail "the fenced plugin changed something"

@@ -46,4 +46,5 @@ for address in $addresses; do send "noise" "${address%:*}" "${address#*:}"; done
 cluster_is_healthy || fail "$(copyhold status)"
 process_is_alive $load || fail "the load ended: $(cat "$T/load")"
 kill $load
+wait $load || fail "a write failed: $(cat "$T"/*.out "$T/load" 2>/dev/null)"
 nbd-journal verify "$URI" "$T/journal"

@@ -12,7 +12,8 @@
  * After any crash a block must hold the last write that was acknowledged for it, or a later one that was submitted
  * (a crash may leave it done or not). `verify` reads every block that the journal names and checks that.
  *
- * write ends with 0; 3 if the server went away or refused a write, after N acknowledged ones: the journal is good for
+ * write ends with 0, also when SIGTERM ends it early, in order: nbdkit 1.32 aborts when a client with requests under way
+ * goes away (raw_send_socket: sock >= 0). 3 if the server went away or refused a write, after N acknowledged ones: the journal is good for
  * verify all the same. Both print one line of JSON. The longest time from submission to acknowledgement is part of it.
  */
 #include <assert.h>
@@ -21,6 +22,7 @@
 #include <inttypes.h>
 #include <libnbd.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +74,14 @@ struct writer {
 	struct slot slots[DEPTH_MAX];
 	int error;
 };
+
+static volatile sig_atomic_t told_to_end;
+
+static void on_signal(int signal_number)
+{
+	(void)signal_number;
+	told_to_end = 1;
+}
 
 static uint64_t now_ns(void)
 {
@@ -270,7 +280,8 @@ static void turn(struct writer *writer)
 
 static bool may_submit(const struct writer *writer)
 {
-	return !writer->error && (!writer->count || writer->next_number <= writer->count) &&
+	return !writer->error && !told_to_end &&
+	       (!writer->count || writer->next_number <= writer->count) &&
 	       (!writer->end_ns || now_ns() < writer->end_ns);
 }
 
@@ -338,6 +349,7 @@ static int command_write(const char *uri, const char *path, int argc, char **arg
 			DEPTH_MAX, CONNECTIONS_MAX);
 		return 2;
 	}
+	signal(SIGTERM, on_signal);
 	open_journal(&writer, path);
 	first = writer.next_number;
 	writer.depth = (unsigned)depth;
