@@ -37,6 +37,7 @@
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -52,6 +53,7 @@
 #define BACKOFF_MS_MAX      3000
 #define PROBE_MS            1000
 #define PATIENCE_MS         30000
+#define THREAD_STACK_BYTES  (1 * MIB)
 
 struct supervisor {
 	struct nbd_attachment *a;
@@ -439,6 +441,7 @@ static void wait_for_trouble(struct supervisor *s)
 static void protect_process(void)
 {
 	FILE *file = fopen("/proc/self/oom_score_adj", "we");
+	struct rlimit stack;
 
 	/* All of this is inherited by nbdkit. Where it is not permitted (containers), the device works all the same. */
 	if (file) {
@@ -446,6 +449,10 @@ static void protect_process(void)
 		fclose(file);
 	}
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	/* The stacks of nbdkit's threads: with --swap all of them are locked into memory, 8 MiB each by default. */
+	getrlimit(RLIMIT_STACK, &stack);
+	stack.rlim_cur = MIN(stack.rlim_cur, THREAD_STACK_BYTES);
+	setrlimit(RLIMIT_STACK, &stack);
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 }
 

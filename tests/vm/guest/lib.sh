@@ -104,6 +104,8 @@ io_goes_on() { wait_for "$2" io_moved "$1" "$(($(io_done "$1") + 20))"; }
 load_start() {
 	ld_name=$1 ld_file=$2 ld_size=$3
 	shift 3
+	# The file is there first, so that IO from now on is fio's.
+	[ -b "$ld_file" ] || dd if=/dev/zero of="$ld_file" bs=1M count="$ld_size" conv=fsync 2>/dev/null
 	fio --name="$ld_name" --filename="$ld_file" --size="${ld_size}M" --rw=randwrite --bs=4k --iodepth=16 --ioengine=libaio \
 		--direct=1 --time_based --runtime=600 --verify=crc32c --verify_fatal=1 --verify_backlog=64 \
 		--serialize_overlap=1 --fallocate=none --eta=never --output="/tmp/$ld_name.fio" "$@" </dev/null &

@@ -14,7 +14,9 @@ copyhold attached
 step "verified load on both"
 load_start ext4 /mnt/ext4/load 12
 load_start xfs /mnt/xfs/load 12
-sleep 10
+io_goes_on nbd0 60
+io_goes_on nbd1 60
+sleep 5
 load_stop ext4
 load_stop xfs
 
