@@ -210,6 +210,7 @@ uint64_t seeds_run(const struct seeds_options *o)
 			       "\n\n",
 			       seed, result.rule, seed);
 			keep(o->keep, seed, result.rule);
+			fflush(stdout);
 		}
 		fclose(out);
 		add(&sums, &result);
