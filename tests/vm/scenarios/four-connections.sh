@@ -1,9 +1,11 @@
 # limit: 400
+# cpus: 2
 # Four connections to one volume, jobs in parallel; nbdkit is killed once: the kernel's own 30 s pass, and no error.
 cluster
 volume_make one 96
 device=$(volume_attach one 4)
-[ "$(ls /sys/block/nbd0/mq | wc -l)" = 4 ] || fail "the kernel has not four queues"
+# The kernel spreads its processors over the connections: with two of them two are used, the others stand by.
+[ "$(ls /sys/block/nbd0/mq | wc -l)" -ge 2 ] || fail "the kernel uses one connection only"
 copyhold --json attached | grep -q '"connections": 4' || fail "attached doesn't show four connections"
 fs_make xfs "$device"
 mkdir -p /mnt/a && mount -t xfs "$device" /mnt/a
