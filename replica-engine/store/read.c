@@ -44,6 +44,7 @@ static void resolve_block(const struct store *store, struct store_op *op, const 
 	const struct dirty_block *d;
 
 	s->at[i] = NOWHERE;
+	op->crcs[i] = 0;
 	if (u && u->bad_mask >> block & 1) {
 		set_bit(op->bad_blocks, i);
 		op->any_bad = true;
@@ -171,6 +172,8 @@ static void read_runs(struct store *store, struct store_op *op, const struct sou
 		struct io *io;
 
 		if (s->at[i] == NOWHERE) {
+			/* Recycled memory: what it held before is nobody else's business. */
+			memset(slice_data(op->data) + (size_t)i * BLOCK_BYTES, 0, BLOCK_BYTES);
 			i++;
 			continue;
 		}

@@ -130,6 +130,30 @@ START_TEST(test_zero_gives_space_back)
 }
 END_TEST
 
+/* A buffer is recycled memory: blocks that hold nothing must not show what it held before. */
+START_TEST(test_zero_blocks_are_read_as_zeros)
+{
+	static const uint8_t zeros[BLOCK_BYTES];
+	struct slice dirt = slice_new(UNIT_BYTES);
+	struct store_op op;
+
+	ck_assert_int_eq(do_create(disk, store, CHUNK, CHUNK_BYTES), STORE_OK);
+	ck_assert_int_eq(do_write(disk, store, CHUNK, 3, 1, AT(1), 77), STORE_OK);
+	memset(slice_data(dirt), 0xee, UNIT_BYTES);
+	slice_unref(&dirt);
+	op_read(&op, CHUNK, 0, UNIT_BLOCKS);
+	ck_assert_int_eq(driver_do(disk, store, &op), STORE_OK);
+	ck_assert(!op.all_zero);
+	for (unsigned i = 0; i < UNIT_BLOCKS; i++) {
+		bool zero = memcmp(slice_data(op.data) + (size_t)i * BLOCK_BYTES, zeros,
+				   BLOCK_BYTES) == 0;
+
+		ck_assert_int_eq(zero, i != 3);
+	}
+	store_op_clear(&op);
+}
+END_TEST
+
 START_TEST(test_clone_is_apart)
 {
 	ck_assert_int_eq(do_create(disk, store, CHUNK, CHUNK_BYTES), STORE_OK);
@@ -667,6 +691,7 @@ int main(void)
 	tcase_add_loop_test(t, test_small_write_survives, 0, 2);
 	tcase_add_loop_test(t, test_large_write_survives, 0, 2);
 	tcase_add_test(t, test_zero_gives_space_back);
+	tcase_add_test(t, test_zero_blocks_are_read_as_zeros);
 	tcase_add_test(t, test_clone_is_apart);
 	tcase_add_test(t, test_protocol_state_survives);
 	tcase_add_loop_test(t, test_resync, 0, 2);
