@@ -21,8 +21,9 @@ void journal_init(struct store *store)
 	TAILQ_INIT(&j->queue);
 	j->ring_mask = 255;
 	j->ring = xcalloc(j->ring_mask + 1, sizeof *j->ring);
-	j->batch_bytes_max = (uint32_t)MIN(MAX(store->super.journal_bytes / 16, UINT64_C(163840)),
-					   UINT64_C(1048576));
+	j->batch_bytes_max = (uint32_t)ROUND_DOWN(
+		MIN(MAX(store->super.journal_bytes / 16, UINT64_C(163840)), UINT64_C(1048576)),
+		BLOCK_BYTES);
 }
 
 static void batch_destroy(struct batch *b)

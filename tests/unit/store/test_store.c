@@ -485,6 +485,23 @@ START_TEST(test_journal_goes_round)
 }
 END_TEST
 
+/* Whatever blocks a journal has, what is read and written at opening is whole blocks. */
+START_TEST(test_journal_of_any_size)
+{
+	ck_assert_int_eq(driver_close(disk, store), 0);
+	mem_disk_io(disk)->block_bytes = BLOCK_BYTES;
+	ck_assert_int_eq(driver_format(disk, 3 * MIB + (uint64_t)_i * BLOCK_BYTES), 0);
+	store = driver_open(disk).store;
+	ck_assert_ptr_nonnull(store);
+	do_create(disk, store, CHUNK, CHUNK_BYTES);
+	for (uint32_t i = 1; i <= 300; i++)
+		ck_assert_int_eq(do_write(disk, store, CHUNK, i, 4, AT(i), i), STORE_OK);
+	crash();
+	expect(CHUNK, CHUNK, 300, 4, 300);
+	expect(CHUNK, CHUNK, 299, 1, 299);
+}
+END_TEST
+
 static unsigned completed;
 
 static void count_done(struct store_op *op)
@@ -701,6 +718,7 @@ int main(void)
 	tcase_add_loop_test(t, test_write_error, 0, 2);
 	tcase_add_test(t, test_full_disk);
 	tcase_add_test(t, test_journal_goes_round);
+	tcase_add_loop_test(t, test_journal_of_any_size, 0, 17);
 	tcase_add_test(t, test_pipeline_completes_in_order);
 	tcase_add_test(t, test_identity);
 	tcase_add_test(t, test_walk);
