@@ -71,7 +71,7 @@ void cluster_start_server(struct cluster *c, unsigned i)
 {
 	struct sim_server *s = &c->servers[i];
 	struct sim_process *p = s->node.process;
-	struct store_format_options options = {.disk = {{0}}};
+	struct store_format_options options = {.journal_bytes = c->params.journal_bytes};
 	struct prng random = sim_stream(&c->sim, "format", (uint64_t)i << 32 | s->disk_number);
 	uint64_t high = prng_next(&random);
 

@@ -1,4 +1,7 @@
-/* disk.c - see disk.h. Content is kept in pages of 64 KiB; undurable sectors in a hash table. */
+/*
+ * disk.c - see disk.h. Content is kept in pages, shared by the copies of a disk until one of them changes it; a page that is
+ * not there is all zero, and zeros don't make one. Undurable sectors are in a hash table.
+ */
 #include "tests/sim/disk.h"
 #include "common/base/crc.h"
 
@@ -7,7 +10,12 @@
 #include "common/base/hash.h"
 
 #define SECTOR     512u
-#define PAGE_BYTES 65536u
+#define PAGE_BYTES 16384u
+
+struct page {
+	uint32_t sharers;
+	uint8_t data[PAGE_BYTES];
+};
 
 /* One content that a sector may have after a power cut. */
 struct past {
@@ -44,7 +52,7 @@ struct sim_disk {
 	char name[16];
 	struct sim_disk_options options;
 	struct prng random, faults;
-	uint8_t **pages;
+	struct page **pages;
 	uint64_t page_count, pages_in_use;
 	struct undurable *undurable;
 	struct bad_sector *bad;
@@ -59,26 +67,44 @@ struct sim_disk {
 
 /* ---- content ---- */
 
-static uint8_t *page_of(struct sim_disk *d, uint64_t offset, bool make)
+static void page_unref(struct page *page)
 {
-	uint8_t **page = &d->pages[offset / PAGE_BYTES];
+	if (page && --page->sharers == 0)
+		free(page);
+}
 
-	assert(offset < d->options.size_bytes);
-	if (!*page && make) {
-		*page = xcalloc(1, PAGE_BYTES);
+/* To be changed: this disk's alone from now on. */
+static uint8_t *page_own(struct sim_disk *d, uint64_t offset)
+{
+	struct page **at = &d->pages[offset / PAGE_BYTES], *own = *at;
+
+	if (!own) {
+		own = xcalloc(1, sizeof *own);
 		d->pages_in_use++;
+	} else if (own->sharers > 1) {
+		own = xmalloc(sizeof *own);
+		memcpy(own->data, (*at)->data, PAGE_BYTES);
+		page_unref(*at);
 	}
-	return *page;
+	own->sharers = 1;
+	*at = own;
+	return own->data;
+}
+
+static bool all_zero(const uint8_t *data, size_t bytes)
+{
+	return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
 }
 
 void sim_disk_peek(struct sim_disk *d, uint64_t offset, size_t bytes, void *to)
 {
+	assert(offset + bytes <= d->options.size_bytes);
 	while (bytes) {
 		size_t n = MIN(bytes, PAGE_BYTES - offset % PAGE_BYTES);
-		const uint8_t *page = page_of(d, offset, false);
+		const struct page *page = d->pages[offset / PAGE_BYTES];
 
 		if (page)
-			memcpy(to, page + offset % PAGE_BYTES, n);
+			memcpy(to, page->data + offset % PAGE_BYTES, n);
 		else
 			memset(to, 0, n);
 		offset += n;
@@ -89,10 +115,12 @@ void sim_disk_peek(struct sim_disk *d, uint64_t offset, size_t bytes, void *to)
 
 void sim_disk_poke(struct sim_disk *d, uint64_t offset, size_t bytes, const void *from)
 {
+	assert(offset + bytes <= d->options.size_bytes);
 	while (bytes) {
 		size_t n = MIN(bytes, PAGE_BYTES - offset % PAGE_BYTES);
 
-		memcpy(page_of(d, offset, true) + offset % PAGE_BYTES, from, n);
+		if (d->pages[offset / PAGE_BYTES] || !all_zero(from, n))
+			memcpy(page_own(d, offset) + offset % PAGE_BYTES, from, n);
 		offset += n;
 		from = (const uint8_t *)from + n;
 		bytes -= n;
@@ -119,6 +147,9 @@ static void sector_write(struct sim_disk *d, uint64_t sector, const void *data, 
 	struct undurable *u;
 	struct past *p, **at;
 
+	/* Zeros over a page that isn't there: before and after are the same. */
+	if (!d->pages[sector * SECTOR / PAGE_BYTES] && all_zero(data, SECTOR))
+		return;
 	HASH_FIND(hh, d->undurable, &sector, sizeof sector, u);
 	if (durable) {
 		if (u)
@@ -408,7 +439,7 @@ void sim_disk_wipe(struct sim_disk *d)
 	requests_drop(d);
 	forget_undurable(d);
 	for (uint64_t i = 0; i < d->page_count; i++) {
-		free(d->pages[i]);
+		page_unref(d->pages[i]);
 		d->pages[i] = NULL;
 	}
 	d->pages_in_use = 0;
@@ -454,8 +485,10 @@ struct sim_disk *sim_disk_copy(struct sim_disk *d, struct sim *world)
 
 	for (uint64_t i = 0; i < d->page_count; i++) {
 		if (d->pages[i])
-			memcpy(page_of(copy, i * PAGE_BYTES, true), d->pages[i], PAGE_BYTES);
+			d->pages[i]->sharers++;
+		copy->pages[i] = d->pages[i];
 	}
+	copy->pages_in_use = d->pages_in_use;
 	return copy;
 }
 

@@ -78,6 +78,7 @@ void params_calm(struct params *p, uint64_t seed)
 						       .block_bytes = 4096,
 						       .latency_ns = 100000,
 						       .jitter_ns = 100000};
+	p->journal_bytes = 4 * MIB;
 	p->rows_latency_ns = NS_PER_MS;
 	p->scan_ms = 2000;
 	p->grace_ms = 8000;
@@ -153,6 +154,8 @@ static void draw_behaviour(struct params *p, struct prng *r)
 			d->spike_ns = spread(r, 10 * NS_PER_MS, NS_PER_S);
 		}
 	}
+	/* Small enough to come round several times. */
+	p->journal_bytes = spread(r, MIB, 8 * MIB);
 	p->rows_latency_ns = spread(r, 100000, 50 * NS_PER_MS);
 	for (unsigned i = 0; i < SIM_HOSTS_MAX; i++)
 		p->rate_ppm[i] = (int32_t)between(r, 0, 199999) - 100000;
@@ -357,7 +360,7 @@ void params_print(const struct params *p, FILE *out)
 			seconds(p->disk[i].latency_ns) * 1e3, seconds(p->disk[i].jitter_ns) * 1e3,
 			p->disk[i].spike_one_in, seconds(p->disk[i].spike_ns) * 1e3,
 			p->disk[i].power_loss_protected ? ", protected from power loss" : "");
-	fprintf(out, "clocks (ppm):");
+	fprintf(out, "journals of %" PRIu64 " KiB; clocks (ppm):", p->journal_bytes / KIB);
 	for (unsigned i = 0; i < p->servers + p->metads + p->engines; i++)
 		fprintf(out, " %d", p->rate_ppm[i]);
 	fprintf(out,

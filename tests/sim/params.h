@@ -71,6 +71,7 @@ struct params {
 	/* behaviour */
 	struct net_character net;
 	struct sim_disk_options disk[SIM_SERVERS_MAX];
+	uint64_t journal_bytes; /* of each; 0: as by default */
 	uint64_t rows_latency_ns;
 	int32_t rate_ppm[SIM_HOSTS_MAX];
 	uint64_t io_timeout_ns;

@@ -23,9 +23,11 @@ struct replica_copy {
 	bool lies; /* its disk may have lost writes */
 	struct inspected *on;
 	struct version *versions;
-	uint8_t *data; /* the whole chunk */
-	uint8_t *bad;  /* a byte a block */
 	uint32_t units;
+	bool absent; /* not created yet: zeros */
+	/* of the window that is looked at: READ_BYTES, and a byte a block */
+	uint8_t data[READ_BYTES];
+	uint8_t bad[READ_BYTES / BLOCK_BYTES];
 };
 
 static void on_opened(void *context, int status, const char *why, struct store *store)
@@ -112,54 +114,52 @@ static bool versions_load(struct cluster *c, struct replica_copy *r, uint64_t ch
 	return valid;
 }
 
-static void take_blocks(struct replica_copy *r, const struct store_op *op, uint32_t offset)
+static void take_blocks(struct replica_copy *r, const struct store_op *op)
 {
 	for (uint32_t b = 0; b < op->bytes / BLOCK_BYTES; b++) {
-		uint32_t block = offset / BLOCK_BYTES + b;
 		bool zero = op->all_zero || (op->zero_blocks[b / 8] >> b % 8 & 1);
 
 		if (op->any_bad && (op->bad_blocks[b / 8] >> b % 8 & 1))
-			r->bad[block] = 1;
+			r->bad[b] = 1;
 		else if (!zero)
-			memcpy(r->data + offset + (size_t)b * BLOCK_BYTES,
+			memcpy(r->data + (size_t)b * BLOCK_BYTES,
 			       slice_data(op->data) + (size_t)b * BLOCK_BYTES, BLOCK_BYTES);
 	}
 }
 
-static bool data_load(struct cluster *c, struct replica_copy *r, const struct meta_chunk_row *row)
+static bool window_load(struct cluster *c, struct replica_copy *r, uint64_t chunk, uint32_t offset,
+			uint32_t bytes)
 {
-	uint64_t bytes = (uint64_t)r->units * UNIT_BYTES;
+	struct store_op *op = &r->on->op;
 
-	r->data = xcalloc(1, bytes);
-	r->bad = xcalloc(1, bytes / BLOCK_BYTES);
-	for (uint32_t offset = 0; offset < bytes; offset += READ_BYTES) {
-		struct store_op *op = &r->on->op;
-
-		memset(op, 0, sizeof *op);
-		op->kind = STORE_READ;
-		op->chunk = row->chunk;
-		op->offset = offset;
-		op->bytes = (uint32_t)MIN((uint64_t)READ_BYTES, bytes - offset);
-		submit(r->on);
-		if (op->status == STORE_OK || op->status == STORE_BAD_BLOCK) {
-			take_blocks(r, op, offset);
-		} else if (!r->lies) {
-			sim_fail(&c->sim, "replicas at rest", row->chunk,
-				 "%s: chunk %llu cannot be read at %u: status %d", r->name,
-				 (unsigned long long)row->chunk, offset, (int)op->status);
-			return false;
-		} else {
-			memset(r->bad + offset / BLOCK_BYTES, 1, op->bytes / BLOCK_BYTES);
-		}
-		store_op_clear(op);
+	memset(r->data, 0, sizeof r->data);
+	memset(r->bad, 0, sizeof r->bad);
+	if (r->absent)
+		return true;
+	memset(op, 0, sizeof *op);
+	op->kind = STORE_READ;
+	op->chunk = chunk;
+	op->offset = offset;
+	op->bytes = bytes;
+	submit(r->on);
+	if (op->status == STORE_OK || op->status == STORE_BAD_BLOCK) {
+		take_blocks(r, op);
+	} else if (!r->lies) {
+		sim_fail(&c->sim, "replicas at rest", chunk,
+			 "%s: chunk %llu cannot be read at %u: status %d", r->name,
+			 (unsigned long long)chunk, offset, (int)op->status);
+	} else {
+		memset(r->bad, 1, sizeof r->bad);
 	}
-	return true;
+	store_op_clear(op);
+	return !c->sim.failed;
 }
 
-static bool data_check(struct cluster *c, struct replica_copy *r, const struct meta_chunk_row *row)
+static bool window_check(struct cluster *c, const struct replica_copy *r,
+			 const struct meta_chunk_row *row, uint32_t offset, uint32_t bytes)
 {
 	struct sim_volume *v = cluster_volume_of(c, row);
-	uint64_t base = row->index * c->params.chunk_bytes, bytes = (uint64_t)r->units * UNIT_BYTES;
+	uint64_t base = row->index * c->params.chunk_bytes + offset;
 
 	for (uint64_t at = 0; at < bytes && base + at < v->bytes; at += BLOCK_BYTES) {
 		if (r->bad[at / BLOCK_BYTES]) {
@@ -167,7 +167,7 @@ static bool data_check(struct cluster *c, struct replica_copy *r, const struct m
 				continue;
 			sim_fail(&c->sim, "replicas at rest", row->chunk,
 				 "%s: block %llu of chunk %llu is bad", r->name,
-				 (unsigned long long)(at / BLOCK_BYTES),
+				 (unsigned long long)((offset + at) / BLOCK_BYTES),
 				 (unsigned long long)row->chunk);
 			return false;
 		}
@@ -180,40 +180,38 @@ static bool data_check(struct cluster *c, struct replica_copy *r, const struct m
 	return true;
 }
 
-static void copy_free(struct replica_copy *r)
-{
-	free(r->versions);
-	free(r->data);
-	free(r->bad);
-}
-
 /* ---- replicas of a chunk with each other ---- */
 
-static bool equal(struct cluster *c, const struct replica_copy *a, const struct replica_copy *b,
-		  uint64_t chunk)
+static bool versions_equal(struct cluster *c, const struct replica_copy *a,
+			   const struct replica_copy *b, uint64_t chunk)
 {
 	for (uint32_t u = 0; u < a->units; u++) {
-		if (!version_equal(a->versions[u], b->versions[u])) {
-			sim_fail(&c->sim, "equal at rest", chunk,
-				 "unit %u of chunk %llu has version %llu.%llu on %s and %llu.%llu "
-				 "on %s",
-				 u, (unsigned long long)chunk,
-				 (unsigned long long)a->versions[u].epoch,
-				 (unsigned long long)a->versions[u].generation, a->name,
-				 (unsigned long long)b->versions[u].epoch,
-				 (unsigned long long)b->versions[u].generation, b->name);
-			return false;
-		}
+		if (version_equal(a->versions[u], b->versions[u]))
+			continue;
+		sim_fail(&c->sim, "equal at rest", chunk,
+			 "unit %u of chunk %llu has version %llu.%llu on %s and %llu.%llu on %s", u,
+			 (unsigned long long)chunk, (unsigned long long)a->versions[u].epoch,
+			 (unsigned long long)a->versions[u].generation, a->name,
+			 (unsigned long long)b->versions[u].epoch,
+			 (unsigned long long)b->versions[u].generation, b->name);
+		return false;
 	}
-	for (uint32_t block = 0; block < a->units * UNIT_BLOCKS; block++) {
+	return true;
+}
+
+static bool windows_equal(struct cluster *c, const struct replica_copy *a,
+			  const struct replica_copy *b, uint64_t chunk, uint32_t offset,
+			  uint32_t bytes)
+{
+	for (uint32_t block = 0; block < bytes / BLOCK_BYTES; block++) {
 		size_t at = (size_t)block * BLOCK_BYTES;
 
 		if (a->bad[block] || b->bad[block] ||
 		    memcmp(a->data + at, b->data + at, BLOCK_BYTES) == 0)
 			continue;
 		sim_fail(&c->sim, "equal at rest", chunk,
-			 "block %u of chunk %llu differs between %s and %s", block,
-			 (unsigned long long)chunk, a->name, b->name);
+			 "block %u of chunk %llu differs between %s and %s",
+			 offset / BLOCK_BYTES + block, (unsigned long long)chunk, a->name, b->name);
 		return false;
 	}
 	return true;
@@ -266,8 +264,7 @@ static void zeros_load(const struct cluster *c, struct replica_copy *r)
 {
 	r->units = (uint32_t)(c->params.chunk_bytes / UNIT_BYTES);
 	r->versions = xcalloc(r->units, sizeof *r->versions);
-	r->data = xcalloc(1, c->params.chunk_bytes);
-	r->bad = xcalloc(1, c->params.chunk_bytes / BLOCK_BYTES);
+	r->absent = true;
 }
 
 static bool replica_load(struct cluster *c, struct inspected *disks,
@@ -298,16 +295,35 @@ static bool replica_load(struct cluster *c, struct inspected *disks,
 			 (unsigned long long)row->chunk);
 		return false;
 	}
-	return versions_load(c, r, row->chunk) && data_load(c, r, row);
+	return versions_load(c, r, row->chunk);
+}
+
+/* All content, a window at a time: each replica against what users were told, and at rest with the others. */
+static void content_check(struct cluster *c, struct replica_copy *copies, unsigned count,
+			  const struct meta_chunk_row *row, enum rest_depth depth)
+{
+	uint64_t all = (uint64_t)copies[0].units * UNIT_BYTES;
+
+	for (uint32_t offset = 0; offset < all && !c->sim.failed; offset += READ_BYTES) {
+		uint32_t bytes = (uint32_t)MIN((uint64_t)READ_BYTES, all - offset);
+
+		for (unsigned i = 0; i < count; i++) {
+			if (!window_load(c, &copies[i], row->chunk, offset, bytes) ||
+			    !window_check(c, &copies[i], row, offset, bytes))
+				return;
+			if (i && depth == REST_EQUAL &&
+			    !windows_equal(c, &copies[0], &copies[i], row->chunk, offset, bytes))
+				return;
+		}
+	}
 }
 
 static void chunk_check(struct cluster *c, struct inspected *disks,
 			const struct meta_chunk_row *row, enum rest_depth depth)
 {
-	struct replica_copy copies[REPLICAS_MAX];
+	static struct replica_copy copies[REPLICAS_MAX];
 	unsigned count = 0;
 
-	memset(copies, 0, sizeof copies);
 	if (!cluster_volume_of(c, row) || (depth == REST_EQUAL && !list_exact(c, row)))
 		return;
 	for (uint32_t i = 0; i < row->replica_count && !c->sim.failed; i++) {
@@ -316,14 +332,17 @@ static void chunk_check(struct cluster *c, struct inspected *disks,
 		if (row->replicas[i].state != REPLICA_ACTIVE ||
 		    (server >= 0 && loses(c, (unsigned)server)))
 			continue;
-		if (replica_load(c, disks, row, row->replicas[i].cid, &copies[count], depth))
-			data_check(c, &copies[count], row);
+		copies[count].versions = NULL;
+		copies[count].absent = false;
+		replica_load(c, disks, row, row->replicas[i].cid, &copies[count], depth);
 		count++;
 	}
 	for (unsigned i = 1; i < count && depth == REST_EQUAL && !c->sim.failed; i++)
-		equal(c, &copies[0], &copies[i], row->chunk);
+		versions_equal(c, &copies[0], &copies[i], row->chunk);
+	if (count && !c->sim.failed)
+		content_check(c, copies, count, row, depth);
 	for (unsigned i = 0; i < count; i++)
-		copy_free(&copies[i]);
+		free(copies[i].versions);
 }
 
 bool rest_check(struct cluster *c, enum rest_depth depth)

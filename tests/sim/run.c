@@ -338,7 +338,7 @@ void run_report_failure(struct cluster *c, FILE *out)
 void run_seed(const struct params *params, bool tracing, FILE *out, struct run_result *result)
 {
 	struct cluster *c = xcalloc(1, sizeof *c);
-	size_t leaks;
+	size_t leaks = buf_in_use();
 
 	cluster_init(c, params, tracing, out);
 	if (run_boot(c)) {
@@ -353,7 +353,7 @@ void run_seed(const struct params *params, bool tracing, FILE *out, struct run_r
 	if (c->sim.failed)
 		run_report_failure(c, out);
 	cluster_fini(c);
-	leaks = c->kills == 0 ? buf_in_use() : 0;
+	leaks = c->kills == 0 ? buf_in_use() - leaks : 0;
 	free(c);
 	buf_pool_drain();
 	if (!result->failed && leaks) {
