@@ -3,6 +3,7 @@
  *
  * A body is exactly as long as its head and the arrays that the head announces.
  */
+#include "common/base/bits.h"
 #include "proto/codec_internal.h"
 #include "proto/layout.h"
 
@@ -247,8 +248,8 @@ static bool all_zero_or_bad(const struct msg_read_ok *r)
 	if (!r->bad_blocks)
 		return false;
 	for (uint32_t i = 0; i < r->bytes / BLOCK_BYTES; i++) {
-		bool bad = r->bad_blocks[i / 8] >> (i % 8) & 1;
-		bool zero = r->zero_blocks && (r->zero_blocks[i / 8] >> (i % 8) & 1);
+		bool bad = bit_get(r->bad_blocks, i);
+		bool zero = r->zero_blocks && bit_get(r->zero_blocks, i);
 
 		if (!bad && !zero)
 			return false;
@@ -379,14 +380,35 @@ static const char *read_ok_decode(struct codec *codec, const struct io_frame *fr
 
 /* ---- COPY, REPAIR ---- */
 
+static struct layout_versioned versioned_out(uint64_t chunk, uint64_t epoch, struct version version)
+{
+	return (struct layout_versioned){
+		.chunk = htole64(chunk),
+		.epoch = htole64(epoch),
+		.version_epoch = htole64(version.epoch),
+		.version_generation = htole64(version.generation),
+	};
+}
+
+static struct version version_in(const struct layout_versioned *raw)
+{
+	return (struct version){le64toh(raw->version_epoch), le64toh(raw->version_generation)};
+}
+
+static const char *unit_check(uint32_t unit)
+{
+	return unit < UNITS_MAX ? NULL : "the unit is beyond the largest chunk";
+}
+
 static const char *copy_check(const struct msg *msg)
 {
 	const struct msg_copy *c = &msg->u.copy;
+	const char *why = unit_check(c->unit);
 
 	if ((unsigned)c->mode > COPY_ROLL)
 		return "unknown mode of copy";
-	if (c->unit >= UNITS_MAX)
-		return "the unit is beyond the largest chunk";
+	if (why)
+		return why;
 	if (msg->payload.bytes != 0 && msg->payload.bytes != UNIT_BYTES)
 		return "the payload is neither a unit nor empty";
 	if (msg->payload.bytes == 0 && (c->zero_mask | c->bad_mask) != UINT16_MAX)
@@ -398,10 +420,7 @@ static size_t copy_encode(struct codec *codec, const struct msg *msg)
 {
 	const struct msg_copy *c = &msg->u.copy;
 	struct layout_copy raw = {
-		.chunk = htole64(c->chunk),
-		.epoch = htole64(c->epoch),
-		.version_epoch = htole64(c->version.epoch),
-		.version_generation = htole64(c->version.generation),
+		.of = versioned_out(c->chunk, c->epoch, c->version),
 		.unit = htole32(c->unit),
 		.mode = (uint8_t)c->mode,
 		.zero_mask = htole16(c->zero_mask),
@@ -424,9 +443,9 @@ static const char *copy_decode(struct codec *codec, const struct io_frame *frame
 	    !all_zero(raw.reserved_too, sizeof raw.reserved_too))
 		return reserved_not_zero;
 	msg->u.copy = (struct msg_copy){
-		.chunk = le64toh(raw.chunk),
-		.epoch = le64toh(raw.epoch),
-		.version = {le64toh(raw.version_epoch), le64toh(raw.version_generation)},
+		.chunk = le64toh(raw.of.chunk),
+		.epoch = le64toh(raw.of.epoch),
+		.version = version_in(&raw.of),
 		.unit = le32toh(raw.unit),
 		.mode = raw.mode,
 		.zero_mask = le16toh(raw.zero_mask),
@@ -438,7 +457,7 @@ static const char *copy_decode(struct codec *codec, const struct io_frame *frame
 
 static const char *copy_ok_check(const struct msg *msg)
 {
-	return msg->u.copy_ok.unit < UNITS_MAX ? NULL : "the unit is beyond the largest chunk";
+	return unit_check(msg->u.copy_ok.unit);
 }
 
 static size_t copy_ok_encode(struct codec *codec, const struct msg *msg)
@@ -474,9 +493,10 @@ static const char *copy_ok_decode(struct codec *codec, const struct io_frame *fr
 static const char *repair_check(const struct msg *msg)
 {
 	const struct msg_repair *r = &msg->u.repair;
+	const char *why = unit_check(r->unit);
 
-	if (r->unit >= UNITS_MAX)
-		return "the unit is beyond the largest chunk";
+	if (why)
+		return why;
 	if (r->block_mask == 0)
 		return "no block to repair";
 	if (msg->payload.bytes != (uint32_t)__builtin_popcount(r->block_mask) * BLOCK_BYTES)
@@ -488,10 +508,7 @@ static size_t repair_encode(struct codec *codec, const struct msg *msg)
 {
 	const struct msg_repair *r = &msg->u.repair;
 	struct layout_repair raw = {
-		.chunk = htole64(r->chunk),
-		.epoch = htole64(r->epoch),
-		.version_epoch = htole64(r->version.epoch),
-		.version_generation = htole64(r->version.generation),
+		.of = versioned_out(r->chunk, r->epoch, r->version),
 		.unit = htole32(r->unit),
 		.block_mask = htole16(r->block_mask),
 	};
@@ -511,9 +528,9 @@ static const char *repair_decode(struct codec *codec, const struct io_frame *fra
 	if (!all_zero(raw.reserved, sizeof raw.reserved))
 		return reserved_not_zero;
 	msg->u.repair = (struct msg_repair){
-		.chunk = le64toh(raw.chunk),
-		.epoch = le64toh(raw.epoch),
-		.version = {le64toh(raw.version_epoch), le64toh(raw.version_generation)},
+		.chunk = le64toh(raw.of.chunk),
+		.epoch = le64toh(raw.of.epoch),
+		.version = version_in(&raw.of),
 		.unit = le32toh(raw.unit),
 		.block_mask = le16toh(raw.block_mask),
 	};

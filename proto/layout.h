@@ -79,11 +79,17 @@ struct layout_read_ok {
 };
 static_assert(sizeof(struct layout_read_ok) == 48, "READ_OK");
 
-struct layout_copy {
+/* What COPY and REPAIR begin with: whose unit it is, and its version. */
+struct layout_versioned {
 	layout_le64 chunk;
 	layout_le64 epoch;
 	layout_le64 version_epoch;
 	layout_le64 version_generation;
+};
+static_assert(sizeof(struct layout_versioned) == 32, "opening of COPY and REPAIR");
+
+struct layout_copy {
+	struct layout_versioned of;
 	layout_le32 unit;
 	uint8_t mode;
 	uint8_t reserved[3];
@@ -104,10 +110,7 @@ struct layout_copy_ok {
 static_assert(sizeof(struct layout_copy_ok) == 24, "COPY_OK");
 
 struct layout_repair {
-	layout_le64 chunk;
-	layout_le64 epoch;
-	layout_le64 version_epoch;
-	layout_le64 version_generation;
+	struct layout_versioned of;
 	layout_le32 unit;
 	layout_le16 block_mask;
 	uint8_t reserved[2];

@@ -2,6 +2,7 @@
 #ifndef COPYHOLD_OWNER_PRIVATE_H
 #define COPYHOLD_OWNER_PRIVATE_H
 
+#include "common/base/bits.h"
 #include "replica-engine/core/owner.h"
 
 /* Generations that may be in flight, and their bytes: bounds what a replica must have room for. */
@@ -26,21 +27,6 @@ struct step {
 	/* Begun by a request, or by a good answer to WRITE or READ: no reason to look at the list of replicas. */
 	bool data;
 };
-
-static inline bool bit_get(const uint8_t *bits, uint32_t i)
-{
-	return bits[i / 8] >> (i % 8) & 1;
-}
-
-static inline void bit_set(uint8_t *bits, uint32_t i)
-{
-	bits[i / 8] |= (uint8_t)(1u << (i % 8));
-}
-
-static inline void bit_clear(uint8_t *bits, uint32_t i)
-{
-	bits[i / 8] &= (uint8_t) ~(1u << (i % 8));
-}
 
 #define FOR_EACH_SLOT(o, i)                                                                        \
 	for (unsigned(i) = 0; (i) < (o)->slot_end; (i)++)                                          \

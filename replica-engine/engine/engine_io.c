@@ -6,6 +6,7 @@
  * as zeros, and zeroing or discarding them changes nothing, as long as metad's grant says that nobody else can have
  * made them meanwhile.
  */
+#include "common/base/bits.h"
 #include "replica-engine/engine/engine_private.h"
 
 #include <errno.h>
@@ -130,7 +131,7 @@ static void extents_done(struct engine *e, struct part *part, enum wire_status s
 	while (status == WIRE_OK && offset < end) {
 		uint64_t unit = offset / UNIT_BYTES;
 		uint64_t next = MIN(end, (unit + 1) * UNIT_BYTES);
-		bool data = part->r.extents && (part->r.extents[unit / 8] >> (unit % 8) & 1);
+		bool data = part->r.extents && bit_get(part->r.extents, unit);
 
 		extents_add(call, next - offset, !data);
 		offset = next;

@@ -5,6 +5,7 @@
  *
  * While replaying, references to places are not counted (open.c counts them all at the end); refs is NULL then.
  */
+#include "common/base/bits.h"
 #include "replica-engine/store/store_internal.h"
 
 static void set_place(struct store *store, struct chunk *c, struct disk_unit *u, uint32_t place)
@@ -136,7 +137,7 @@ static bool apply_invalidate(struct store *store, struct chunk *c,
 	for (uint32_t unit = 0; unit < r->unit_count; unit++) {
 		struct disk_unit *u;
 
-		if (!(r->bits[unit / 8] >> (unit % 8) & 1))
+		if (!bit_get(r->bits, unit))
 			continue;
 		u = unit_change(store, c, unit);
 		c->invalid_units += !(u->flags & UNIT_INVALID);

@@ -1,4 +1,5 @@
 /* mutate_copy.c - what repair and resync bring: COPY, REPAIR, INVALIDATE. */
+#include "common/base/bits.h"
 #include "replica-engine/store/mutate.h"
 
 struct copy_plan {
@@ -175,7 +176,7 @@ static uint32_t differing_units(const struct chunk *c, const struct store_op *op
 
 		if (!(u && (u->flags & UNIT_INVALID)) && version_equal(have, op->in_versions[unit]))
 			continue;
-		bits[unit / 8] |= (uint8_t)(1u << (unit % 8));
+		bit_set(bits, unit);
 		count++;
 		if (!u && unit / UNITS_PER_PAGE != last_page) {
 			last_page = unit / UNITS_PER_PAGE;

@@ -5,6 +5,7 @@
  * nowhere), reads, and looks again: if anything has moved meanwhile (write-back, a later write), what was read may be
  * anything and it starts over. So nothing needs to be locked or kept for readers.
  */
+#include "common/base/bits.h"
 #include "replica-engine/store/store_internal.h"
 
 #include "common/base/crc.h"
@@ -33,11 +34,6 @@ static void hash_add(uint64_t *hash, uint64_t value)
 	*hash ^= *hash >> 29;
 }
 
-static void set_bit(uint8_t *bits, uint32_t i)
-{
-	bits[i / 8] |= (uint8_t)(1u << (i % 8));
-}
-
 static void resolve_block(const struct store *store, struct store_op *op, const struct disk_unit *u,
 			  unsigned block, uint32_t i, struct sources *s)
 {
@@ -46,13 +42,13 @@ static void resolve_block(const struct store *store, struct store_op *op, const 
 	s->at[i] = NOWHERE;
 	op->crcs[i] = 0;
 	if (u && u->bad_mask >> block & 1) {
-		set_bit(op->bad_blocks, i);
+		bit_set(op->bad_blocks, i);
 		op->any_bad = true;
 		hash_add(&s->hash, 1);
 		return;
 	}
 	if (!u || !(u->data_mask >> block & 1)) {
-		set_bit(op->zero_blocks, i);
+		bit_set(op->zero_blocks, i);
 		hash_add(&s->hash, 2);
 		return;
 	}
@@ -114,7 +110,7 @@ static void verify(struct store *store, struct store_op *op, const struct source
 		    crc_block(c->now.root_chunk, first + i, data) == op->crcs[i])
 			continue;
 		store->counters.checksum_errors++;
-		set_bit(op->bad_blocks, i);
+		bit_set(op->bad_blocks, i);
 		op->any_bad = true;
 		op->status = STORE_BAD_BLOCK;
 	}
@@ -268,8 +264,8 @@ void versions_submit(struct store *store, struct store_op *op)
 			continue;
 		op->versions[unit] = unit_version(u);
 		if (u->flags & UNIT_INVALID)
-			set_bit(op->invalid, unit);
+			bit_set(op->invalid, unit);
 		if (u->place)
-			set_bit(op->allocated, unit);
+			bit_set(op->allocated, unit);
 	}
 }

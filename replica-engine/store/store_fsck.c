@@ -2,6 +2,7 @@
  * store_fsck.c - checks a disk. Opening it (read-only) has checked the tree of pages and the journal; here come the copies that
  * opening doesn't need, what units say of places, and every block against its checksum.
  */
+#include "common/base/bits.h"
 #include "replica-engine/store/store_tools.h"
 #include "replica-engine/store/raw_look.h"
 
@@ -186,7 +187,7 @@ static void unit_read(struct store_op *op)
 			op->chunk, op->offset);
 	}
 	for (unsigned b = 0; op->status == STORE_BAD_BLOCK && b < UNIT_BLOCKS; b++) {
-		if (!(op->bad_blocks[b / 8] >> (b % 8) & 1) || (u->bad_mask >> b & 1))
+		if (!bit_get(op->bad_blocks, b) || (u->bad_mask >> b & 1))
 			continue;
 		k->result.bad_blocks++;
 		problem(k,

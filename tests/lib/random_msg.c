@@ -4,6 +4,7 @@
  */
 #include "tests/lib/random_msg.h"
 
+#include "common/base/bits.h"
 #include "proto/codec_internal.h"
 
 #include <stdlib.h>
@@ -196,7 +197,7 @@ static uint8_t *bitmap(struct fill *f, uint32_t bits)
 
 	for (uint32_t i = 0; i < bits; i++)
 		if (coin(f))
-			bytes[i / 8] |= (uint8_t)(1u << (i % 8));
+			bit_set(bytes, i);
 	return bytes;
 }
 

@@ -1,6 +1,7 @@
 /* store_crash.c - see store_crash.h. */
 #include "tests/lib/store_crash.h"
 
+#include "common/base/bits.h"
 #include "common/base/crc.h"
 #include "tests/lib/store_driver.h"
 #include "tests/lib/store_model.h"
@@ -386,7 +387,7 @@ static bool look(struct run *r, struct mem_disk *disk, struct store *store, uint
 		uint32_t *tags = &f->tags[(size_t)unit * UNIT_BLOCKS];
 		enum store_status status;
 
-		if (f->versions.invalid[0 + unit / 8] >> (unit % 8) & 1)
+		if (bit_get(f->versions.invalid, unit))
 			continue;
 		status = do_read(disk, store, chunk, f->info.root_chunk, unit * UNIT_BLOCKS,
 				 UNIT_BLOCKS, tags);
@@ -401,7 +402,7 @@ static bool look(struct run *r, struct mem_disk *disk, struct store *store, uint
 
 static bool unit_matches(const struct found *f, const struct model_unit *u, uint32_t unit)
 {
-	bool invalid = f->versions.invalid[unit / 8] >> (unit % 8) & 1;
+	bool invalid = bit_get(f->versions.invalid, unit);
 
 	if (invalid != u->invalid || !version_equal(f->versions.versions[unit], u->version))
 		return false;

@@ -1,6 +1,7 @@
 /* store_driver.c - see store_driver.h. */
 #include "tests/lib/store_driver.h"
 
+#include "common/base/bits.h"
 #include "common/base/crc.h"
 
 #include <stdio.h>
@@ -262,9 +263,9 @@ enum store_status do_read(struct mem_disk *m, struct store *s, uint64_t chunk, u
 	for (uint32_t i = 0; i < blocks; i++) {
 		if (status != STORE_OK && status != STORE_BAD_BLOCK)
 			tags[i] = UINT32_MAX;
-		else if (op.bad_blocks[i / 8] >> (i % 8) & 1)
+		else if (bit_get(op.bad_blocks, i))
 			tags[i] = UINT32_MAX;
-		else if (op.all_zero || op.zero_blocks[i / 8] >> (i % 8) & 1)
+		else if (op.all_zero || bit_get(op.zero_blocks, i))
 			tags[i] = 0;
 		else
 			tags[i] = tag_of(slice_data(op.data) + (size_t)i * BLOCK_BYTES, root_chunk,

@@ -1,5 +1,6 @@
 /* rest.c - see rest.h. */
 #include "tests/sim/rest.h"
+#include "common/base/bits.h"
 #include "common/base/crc.h"
 #include "replica-engine/store/store.h"
 
@@ -117,9 +118,9 @@ static bool versions_load(struct cluster *c, struct replica_copy *r, uint64_t ch
 static void take_blocks(struct replica_copy *r, const struct store_op *op)
 {
 	for (uint32_t b = 0; b < op->bytes / BLOCK_BYTES; b++) {
-		bool zero = op->all_zero || (op->zero_blocks[b / 8] >> b % 8 & 1);
+		bool zero = op->all_zero || bit_get(op->zero_blocks, b);
 
-		if (op->any_bad && (op->bad_blocks[b / 8] >> b % 8 & 1))
+		if (op->any_bad && bit_get(op->bad_blocks, b))
 			r->bad[b] = 1;
 		else if (!zero)
 			memcpy(r->data + (size_t)b * BLOCK_BYTES,

@@ -8,6 +8,7 @@
 #ifndef COPYHOLD_TEST_ENGINE_WORLD_H
 #define COPYHOLD_TEST_ENGINE_WORLD_H
 
+#include "common/base/bits.h"
 #include "common/base/crc.h"
 #include "proto/codec.h"
 #include "replica-engine/engine/engine.h"
@@ -490,7 +491,7 @@ static inline void server_versions(struct end *end, struct io_conn *conn, const 
 	for (unsigned u = 0; end->data[i] && u < ARRAY_SIZE(versions); u++) {
 		for (unsigned b = 0; b < UNIT_BYTES; b++) {
 			if (end->data[i][u * UNIT_BYTES + b]) {
-				allocated[u / 8] |= (uint8_t)(1u << (u % 8));
+				bit_set(allocated, u);
 				break;
 			}
 		}

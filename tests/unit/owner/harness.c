@@ -1,6 +1,7 @@
 /* harness.c - see harness.h. */
 #include "tests/unit/owner/harness.h"
 
+#include "common/base/bits.h"
 #include "common/base/crc.h"
 
 #include <check.h>
@@ -325,7 +326,7 @@ void story_invalidated(struct story *s, uint32_t cid, unsigned first, unsigned c
 	uint8_t bits[TEST_UNITS / 8] = {0};
 
 	for (unsigned i = first; i < first + count; i++)
-		bits[i / 8] |= (uint8_t)(1u << (i % 8));
+		bit_set(bits, i);
 	m.u.invalidate_ok.unit_count = TEST_UNITS;
 	m.u.invalidate_ok.invalid_count = count;
 	m.u.invalidate_ok.invalid = bits;

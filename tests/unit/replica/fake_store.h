@@ -6,6 +6,7 @@
 #ifndef COPYHOLD_FAKE_STORE_H
 #define COPYHOLD_FAKE_STORE_H
 
+#include "common/base/bits.h"
 #include "common/base/crc.h"
 #include "common/base/prng.h"
 #include "replica-engine/store/store.h"
@@ -150,7 +151,7 @@ static void fake_read(struct store *s, struct fake_chunk *c, struct store_op *op
 		memset(at, c->fill[first + i], BLOCK_BYTES);
 		op->crcs[i] = crc_block(c->info.root_chunk, first + i, at);
 		if (first + i < UNIT_BLOCKS && (s->bad_mask >> (first + i) & 1)) {
-			op->bad_blocks[i / 8] |= (uint8_t)(1 << i % 8);
+			bit_set(op->bad_blocks, i);
 			op->any_bad = true;
 			op->status = STORE_BAD_BLOCK;
 		}
@@ -171,7 +172,7 @@ static void fake_versions(struct fake_chunk *c, struct store_op *op)
 		    !version_equal(op->in_versions[i], c->versions[i]))
 			c->invalid[i] = true;
 		if (c->invalid[i]) {
-			op->invalid[i / 8] |= (uint8_t)(1 << i % 8);
+			bit_set(op->invalid, i);
 			op->invalid_count++;
 		}
 	}
