@@ -1,4 +1,5 @@
 /* test_chunkd.c - the chunk server over real sockets and a real file: handshakes, data, the session with the meta service. */
+#include "tests/lib/suite.h"
 #include "tests/unit/chunkd/bench.h"
 
 static struct end a, b;
@@ -313,8 +314,6 @@ int main(void)
 {
 	Suite *suite = suite_create("chunkd");
 	TCase *tcase = tcase_create("loopback");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown_ends);
 	tcase_set_timeout(tcase, HANG_S);
@@ -332,9 +331,5 @@ int main(void)
 	tcase_add_loop_test(tcase, refused_by_metad_it_serves_what_it_has, 0, 2);
 	tcase_add_test(tcase, mistakes_are_named_with_the_remedy);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

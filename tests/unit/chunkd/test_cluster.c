@@ -8,6 +8,7 @@
 #include "proto/codec.h"
 #include "replica-engine/chunkd/chunkd.h"
 #include "replica-engine/engine/engine.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/io/io_test.h"
 
 #include <stdio.h>
@@ -414,8 +415,6 @@ int main(void)
 {
 	Suite *suite = suite_create("cluster");
 	TCase *tcase = tcase_create("loopback");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_set_timeout(tcase, HANG_S);
@@ -424,9 +423,5 @@ int main(void)
 	tcase_add_test(tcase, io_does_not_notice_that_the_meta_service_is_away);
 	tcase_add_test(tcase, the_table_knows_the_chunk_servers);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

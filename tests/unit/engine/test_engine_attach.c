@@ -1,4 +1,5 @@
 /* test_engine_attach.c - attach, detach, force and fencing, loss of a volume, lists of volumes, the end of an engine. */
+#include "tests/lib/suite.h"
 #include "tests/unit/engine/world.h"
 
 START_TEST(a_volume_is_attached_and_detached)
@@ -311,17 +312,10 @@ int main(void)
 	};
 	Suite *suite = suite_create("engine, attach");
 	TCase *tc = tcase_create("attach");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
-	for (unsigned i = 0; i < ARRAY_SIZE(tests); i++)
-		tcase_add_test(tc, tests[i]);
+	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
 	tcase_add_loop_test(tc, an_engine_may_be_freed_at_any_moment, 0, 60);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

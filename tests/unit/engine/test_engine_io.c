@@ -1,4 +1,5 @@
 /* test_engine_io.c - users' requests: cut, put together, completed once and never from inside submit; chunks that do not exist. */
+#include "tests/lib/suite.h"
 #include "tests/unit/engine/world.h"
 
 START_TEST(what_was_written_is_read_back)
@@ -232,16 +233,9 @@ int main(void)
 	};
 	Suite *suite = suite_create("engine, IO");
 	TCase *tc = tcase_create("io");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
-	for (unsigned i = 0; i < ARRAY_SIZE(tests); i++)
-		tcase_add_test(tc, tests[i]);
+	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -1,4 +1,5 @@
 /* test_engine_peers.c - connections that break, heartbeats, evictions, metad away, io_timeout, repair for a chunk server. */
+#include "tests/lib/suite.h"
 #include "tests/unit/engine/world.h"
 
 START_TEST(a_broken_connection_costs_no_error)
@@ -397,16 +398,9 @@ int main(void)
 	};
 	Suite *suite = suite_create("engine, peers");
 	TCase *tc = tcase_create("peers");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
-	for (unsigned i = 0; i < ARRAY_SIZE(tests); i++)
-		tcase_add_test(tc, tests[i]);
+	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

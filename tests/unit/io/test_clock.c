@@ -1,5 +1,6 @@
 /* test_clock.c - the real clock: timers fire in order, never early, never from inside a call. */
 #include "io_test.h"
+#include "tests/lib/suite.h"
 
 struct test_timer {
 	struct io_timer timer;
@@ -150,8 +151,6 @@ int main(void)
 {
 	Suite *suite = suite_create("clock");
 	TCase *tcase = tcase_create("clock");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, HANG_S);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -163,8 +162,5 @@ int main(void)
 	tcase_add_test(tcase, a_timer_may_start_itself_again);
 	tcase_add_test(tcase, random_bits_differ);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

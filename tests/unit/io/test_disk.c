@@ -1,5 +1,6 @@
 /* test_disk.c - the real disk: a file, through io_uring, in all the ways that requests end. */
 #include "disk_test.h"
+#include "tests/lib/suite.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -366,8 +367,6 @@ int main(void)
 {
 	Suite *suite = suite_create("disk");
 	TCase *tcase = tcase_create("disk");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, HANG_S);
 	tcase_add_checked_fixture(tcase, setup, disk_teardown);
@@ -392,8 +391,5 @@ int main(void)
 	tcase_add_test(tcase, zeros_outside_the_file_are_refused);
 	tcase_add_test(tcase, files_are_not_made_twice_nor_by_halves);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* test_listener.c - listening sockets: addresses, socket files left behind, limits. */
 #include "net_test.h"
+#include "tests/lib/suite.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -263,8 +264,6 @@ int main(void)
 {
 	Suite *suite = suite_create("listener");
 	TCase *tcase = tcase_create("listener");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, HANG_S);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -282,8 +281,5 @@ int main(void)
 	tcase_add_test(tcase, a_listener_may_be_closed_in_accepted);
 	tcase_add_loop_test(tcase, freeing_closes_everything_without_callbacks, 0, 2);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

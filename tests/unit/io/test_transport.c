@@ -1,5 +1,6 @@
 /* test_transport.c - connections over real sockets: frames of all shapes, closes everywhere, callbacks at the right time. */
 #include "net_test.h"
+#include "tests/lib/suite.h"
 
 #include <linux/tcp.h>
 
@@ -636,8 +637,6 @@ int main(void)
 {
 	Suite *suite = suite_create("transport");
 	TCase *tcase = tcase_create("transport");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, HANG_S);
 	tcase_add_checked_fixture(tcase, net_setup, net_teardown);
@@ -668,8 +667,5 @@ int main(void)
 	tcase_add_test(tcase, a_slow_reader_makes_frames_wait);
 	tcase_add_test(tcase, a_queue_dies_with_its_connection);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
  *   - two runs of one seed that differ.
  */
 #include "world.h"
+#include "tests/lib/suite.h"
 
 #define ENGINES    3
 #define SERVERS    6
@@ -671,8 +672,6 @@ int main(void)
 {
 	Suite *suite = suite_create("meta random");
 	TCase *tcase = tcase_create("random");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	trace_set_sink(hush, NULL);
 	tcase_set_timeout(tcase, 0);
@@ -680,8 +679,5 @@ int main(void)
 	tcase_add_test(tcase, all_that_is_checked_does_happen);
 	tcase_add_test(tcase, one_seed_gives_one_run);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 #include "fake_clock.h"
 #include "meta-service/store/meta_store_sqlite.h"
 #include "common/trace/trace.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -490,18 +491,11 @@ int main(void)
 	};
 	Suite *suite = suite_create("meta store in SQLite");
 	TCase *tcase = tcase_create("sqlite");
-	SRunner *runner;
-	int failed;
 
 	trace_limit = TRACE_ERROR;
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_set_timeout(tcase, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(tests); i++)
-		tcase_add_test(tcase, tests[i]);
+	tcase_add_tests(tcase, tests, ARRAY_SIZE(tests));
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include "common/base/prng.h"
 #include "common/trace/trace.h"
 #include "meta-service/core/meta.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <jansson.h>
@@ -532,8 +533,6 @@ static inline void hush(void *context, enum trace_level level, const char *modul
 	{                                                                                          \
 		const TTest *const tests[] = {__VA_ARGS__};                                        \
 		Suite *suite = suite_create(suite_name);                                           \
-		SRunner *runner = srunner_create(suite);                                           \
-		int failed;                                                                        \
                                                                                                    \
 		for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {                                   \
 			TCase *tcase = tcase_create(tests[i]->name);                               \
@@ -543,10 +542,7 @@ static inline void hush(void *context, enum trace_level level, const char *modul
 			suite_add_tcase(suite, tcase);                                             \
 		}                                                                                  \
 		trace_set_sink(hush, NULL);                                                        \
-		srunner_run_all(runner, CK_ENV);                                                   \
-		failed = srunner_ntests_failed(runner);                                            \
-		srunner_free(runner);                                                              \
-		return failed ? EXIT_FAILURE : EXIT_SUCCESS;                                       \
+		return suite_run(suite);                                                           \
 	}
 
 #endif

@@ -6,6 +6,8 @@
 
 #include <check.h>
 
+#include "tests/lib/suite.h"
+
 #define THREADS          8
 #define CALLS_PER_THREAD 1000
 /* Nobody listens there: the engine goes on looking for a metad. */
@@ -122,16 +124,11 @@ int main(void)
 {
 	Suite *suite = suite_create("handover");
 	TCase *tcase = tcase_create("handover");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_set_timeout(tcase, 300);
 	tcase_add_test(tcase, calls_of_many_threads_end_once_each);
 	tcase_add_loop_test(tcase, it_stops_whatever_the_engine_is_doing, 0, 6);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

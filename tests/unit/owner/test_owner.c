@@ -1,4 +1,5 @@
 /* test_owner.c - the owner core, story by story: leases, reads, writes, evictions, roll-forward, joins. */
+#include "tests/lib/suite.h"
 #include "tests/unit/owner/harness.c"
 
 static struct story s;
@@ -815,15 +816,8 @@ int main(void)
 	};
 	Suite *suite = suite_create("owner");
 	TCase *tc = tcase_create("stories");
-	SRunner *runner;
-	int failed;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(tests); i++)
-		tcase_add_test(tc, tests[i]);
+	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -2,6 +2,7 @@
  * test_owner_faults.c - the owner core when things go wrong at an awkward moment: nothing waits for ever, nothing is given up too
  * early, and no fault of a replica is one of the owner.
  */
+#include "tests/lib/suite.h"
 #include "tests/unit/owner/harness.c"
 
 static struct story s;
@@ -256,15 +257,8 @@ int main(void)
 	};
 	Suite *suite = suite_create("owner, faults");
 	TCase *tc = tcase_create("stories");
-	SRunner *runner;
-	int failed;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(tests); i++)
-		tcase_add_test(tc, tests[i]);
+	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

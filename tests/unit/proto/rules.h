@@ -10,6 +10,7 @@
 #include "proto/codec.h"
 #include "proto/codec_internal.h"
 #include "proto/copyhold.pb-c.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -97,15 +98,10 @@ static inline void put32(size_t offset, uint32_t value)
 static inline int run(TCase *tcase)
 {
 	Suite *suite = suite_create("codec rules");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "proto/codec.h"
 #include "proto/codec_internal.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -343,12 +344,7 @@ static TCase *tcase_codec(void)
 int main(void)
 {
 	Suite *suite = suite_create("codec");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tcase_codec());
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

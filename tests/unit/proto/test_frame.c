@@ -4,6 +4,7 @@
 #include "proto/frame.h"
 #include "proto/msg.h"
 #include "tests/lib/random_msg.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -227,8 +228,6 @@ int main(void)
 {
 	Suite *suite = suite_create("frame");
 	TCase *tcase = tcase_create("frame");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tcase, header_has_the_documented_bytes);
 	tcase_add_test(tcase, header_survives_the_round_trip);
@@ -241,8 +240,5 @@ int main(void)
 	tcase_add_test(tcase, every_status_has_a_name_of_its_own);
 	tcase_add_test(tcase, every_type_has_a_name_and_an_answer_its_requests);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

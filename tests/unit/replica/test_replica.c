@@ -2,6 +2,7 @@
  * test_replica.c - scripted traces against the replica core: every rule of the protocol that a replica keeps, and the
  * interleavings that a weaker replica gets wrong.
  */
+#include "tests/lib/suite.h"
 #include "tests/unit/replica/bench.h"
 #include "replica-engine/core/replica_state.h"
 
@@ -1101,8 +1102,6 @@ int main(void)
 {
 	Suite *suite = suite_create("replica");
 	TCase *tcase = tcase_create("traces");
-	SRunner *runner;
-	int failed;
 
 #define T(name) tcase_add_test(tcase, name)
 	T(write_is_answered_when_durable);
@@ -1174,9 +1173,5 @@ int main(void)
 	T(versions_are_listed);
 	T(list_of_another_length_is_refused);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

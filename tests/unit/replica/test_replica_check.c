@@ -1,5 +1,6 @@
 /* test_replica_check.c - the verdicts on epochs and generations, as a table. */
 #include "replica-engine/core/replica_check.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -51,14 +52,8 @@ int main(void)
 {
 	Suite *suite = suite_create("replica_check");
 	TCase *tcase = tcase_create("verdicts");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tcase, verdicts, 0, ARRAY_SIZE(cases));
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

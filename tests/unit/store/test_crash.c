@@ -1,5 +1,6 @@
 /* test_crash.c - the crash tests' short fixed run; `make check-crash` is the long one. */
 #include "tests/lib/store_crash.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 
@@ -25,15 +26,9 @@ int main(void)
 {
 	Suite *suite = suite_create("store crash");
 	TCase *t = tcase_create("crash");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(t, 0);
 	tcase_add_loop_test(t, test_crash, 0, 6);
 	suite_add_tcase(suite, t);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

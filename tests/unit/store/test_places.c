@@ -1,6 +1,7 @@
 /* test_places.c - when a place may be used again, and the sets and tables below the store. */
 #include "replica-engine/store/store_internal.h"
 #include "tests/lib/store_driver.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 
@@ -124,16 +125,10 @@ int main(void)
 {
 	Suite *suite = suite_create("store places");
 	TCase *t = tcase_create("places");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(t, test_freed_place_waits_for_confirmation, 0, 2);
 	tcase_add_loop_test(t, test_space, 0, 7);
 	tcase_add_loop_test(t, test_dirty, 0, 4);
 	suite_add_tcase(suite, t);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

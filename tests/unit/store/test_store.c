@@ -2,6 +2,7 @@
 #include "tests/lib/store_driver.h"
 
 #include "common/base/crc.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -701,8 +702,6 @@ int main(void)
 {
 	Suite *suite = suite_create("store");
 	TCase *t = tcase_create("store");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, test_small_write_survives, 0, 2);
@@ -727,9 +726,5 @@ int main(void)
 	tcase_add_loop_test(t, test_memory_limit, 0, 2);
 	tcase_add_test(t, test_refusals);
 	suite_add_tcase(suite, t);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

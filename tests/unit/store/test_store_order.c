@@ -3,6 +3,7 @@
  * those may be applied, or the chunk would hold a later generation without an earlier one.
  */
 #include "tests/lib/store_driver.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -125,15 +126,9 @@ int main(void)
 {
 	Suite *suite = suite_create("store_order");
 	TCase *tcase = tcase_create("refused");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, what_waits_behind_a_refused_write_is_refused);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* test_tools.c - fsck and inspect: what is whole is called whole, and each kind of damage is found and named. */
 #include "tests/lib/store_driver.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -160,8 +161,6 @@ int main(void)
 {
 	Suite *suite = suite_create("store tools");
 	TCase *t = tcase_create("tools");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_whole_disk);
@@ -171,9 +170,5 @@ int main(void)
 	tcase_add_test(t, test_inspect);
 	tcase_add_loop_test(t, test_inspect_rubbish, 0, 2);
 	suite_add_tcase(suite, t);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

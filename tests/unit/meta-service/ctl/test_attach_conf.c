@@ -2,6 +2,7 @@
 #include "meta-service/ctl/attach_conf.h"
 #include "meta-service/ctl/device.h"
 #include "meta-service/ctl/netlink.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -128,8 +129,6 @@ int main(void)
 {
 	Suite *suite = suite_create("attach_conf");
 	TCase *tests = tcase_create("lines");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, a_full_line_is_read);
@@ -138,9 +137,5 @@ int main(void)
 	tcase_add_test(tests, others_lines_do_not_matter);
 	tcase_add_test(tests, device_names);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include "common/io-ev/io_ev.h"
 #include "common/trace/trace.h"
 #include "proto/codec.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <ev.h>
@@ -268,8 +269,6 @@ int main(void)
 {
 	Suite *suite = suite_create("client");
 	TCase *tcase = tcase_create("client");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_set_timeout(tcase, 60);
@@ -280,8 +279,5 @@ int main(void)
 	tcase_add_test(tcase, an_error_is_an_answer);
 	tcase_add_test(tcase, members_that_are_missing_are_nothing);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

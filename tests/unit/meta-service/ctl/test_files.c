@@ -2,6 +2,7 @@
 #include "meta-service/ctl/config.h"
 #include "meta-service/ctl/files.h"
 #include "meta-service/ctl/process.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -231,8 +232,6 @@ int main(void)
 {
 	Suite *suite = suite_create("files");
 	TCase *tcase = tcase_create("files");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_set_timeout(tcase, 60);
@@ -247,8 +246,5 @@ int main(void)
 	tcase_add_test(tcase, a_process_survives_the_state_file);
 	tcase_add_test(tcase, a_program_that_is_not_there_fails_to_start);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* test_nbd_attachment.c - state and lock of an attachment; orphans; the handshake and the connections of a real nbdkit. */
 #include "meta-service/ctl/attach_nbdkit.h"
 #include "meta-service/ctl/netlink.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -278,8 +279,6 @@ int main(void)
 {
 	Suite *suite = suite_create("nbd_attachment");
 	TCase *tests = tcase_create("all");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
@@ -291,9 +290,5 @@ int main(void)
 	tcase_add_test(tests, a_server_that_ends_is_noticed);
 	tcase_add_test(tests, an_orphan_outlives_its_starter);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* test_options.c - command lines: what is understood, what is refused, and with which exit code. */
 #include "meta-service/ctl/command.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -161,8 +162,6 @@ int main(void)
 {
 	Suite *suite = suite_create("options");
 	TCase *tcase = tcase_create("options");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_loop_test(tcase, options_stand_anywhere, 0, 4);
 	tcase_add_loop_test(tcase, the_rest_ends_here, 0, (int)ARRAY_SIZE(refused));
@@ -170,8 +169,5 @@ int main(void)
 	tcase_add_test(tcase, values_are_read);
 	tcase_add_test(tcase, the_table_is_sound);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* test_text.c - sizes and numbers as people write and read them. */
 #include "meta-service/ctl/text.h"
+#include "tests/lib/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -125,8 +126,6 @@ int main(void)
 {
 	Suite *suite = suite_create("text");
 	TCase *tcase = tcase_create("text");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_loop_test(tcase, sizes_are_parsed, 0, (int)ARRAY_SIZE(sizes));
 	tcase_add_loop_test(tcase, sizes_are_shown, 0, (int)ARRAY_SIZE(shown));
@@ -134,8 +133,5 @@ int main(void)
 	tcase_add_test(tcase, numbers_are_parsed);
 	tcase_add_test(tcase, durations_are_shown);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
