@@ -312,6 +312,29 @@ struct mem_disk *mem_disk_new(uint64_t bytes, uint64_t seed)
 	return m;
 }
 
+struct mem_disk *mem_disk_over(const struct mem_disk *below, uint64_t seed)
+{
+	struct mem_disk *m = mem_disk_new(below->capacity, seed);
+
+	m->disk.size_bytes = below->disk.size_bytes;
+	m->below = below;
+	return m;
+}
+
+struct mem_disk *mem_disk_copy(const struct mem_disk *from, uint64_t seed)
+{
+	struct mem_disk *m = mem_disk_new(from->capacity, seed);
+
+	m->disk.size_bytes = from->disk.size_bytes;
+	for (uint64_t i = 0; i < m->capacity / PAGE; i++) {
+		const uint8_t *page = page_at(from, i);
+
+		if (page)
+			mem_disk_poke(m, i * PAGE, page, PAGE);
+	}
+	return m;
+}
+
 static void free_pages(uint8_t **pages, uint64_t count)
 {
 	for (uint64_t i = 0; pages && i < count; i++)
@@ -336,8 +359,10 @@ void mem_disk_free(struct mem_disk *m)
 
 void mem_disk_record(struct mem_disk *m)
 {
-	assert(!m->recording && !m->count && !m->below);
+	assert(!m->recording && !m->count);
 	m->recording = true;
+	if (m->below)
+		return;
 	m->base = xcalloc(m->capacity / PAGE, sizeof *m->base);
 	for (uint64_t i = 0; i < m->capacity / PAGE; i++) {
 		if (!m->pages[i])
@@ -373,9 +398,9 @@ struct mem_cutter *mem_cutter_new(const struct mem_disk *m)
 	struct mem_cutter *c = xcalloc(1, sizeof *c);
 
 	c->from = m;
-	c->durable = mem_disk_new(m->capacity, 0);
+	c->durable = m->below ? mem_disk_over(m->below, 0) : mem_disk_new(m->capacity, 0);
 	c->durable->disk.size_bytes = m->disk.size_bytes;
-	for (uint64_t i = 0; i < m->capacity / PAGE; i++)
+	for (uint64_t i = 0; m->base && i < m->capacity / PAGE; i++)
 		if (m->base[i])
 			mem_disk_poke(c->durable, i * PAGE, m->base[i], PAGE);
 	return c;
@@ -513,12 +538,10 @@ unsigned mem_cutter_open(const struct mem_cutter *c)
 
 struct mem_disk *mem_cutter_cut(struct mem_cutter *c, enum mem_cut how, uint64_t seed)
 {
-	struct mem_disk *m = mem_disk_new(c->from->capacity, seed);
+	struct mem_disk *m = mem_disk_over(c->durable, seed);
 	struct prng p = {seed};
 	unsigned shift = c->count ? (unsigned)prng_below(&p, c->count) : 0;
 
-	m->disk.size_bytes = c->from->disk.size_bytes;
-	m->below = c->durable;
 	m->fifo = true;
 	for (unsigned i = 0; how != MEM_CUT_LOSE && i < c->count; i++) {
 		/* KEEP: in their order. Else any one may show where they overlap. */

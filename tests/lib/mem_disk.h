@@ -14,6 +14,10 @@
 struct mem_disk;
 
 struct mem_disk *mem_disk_new(uint64_t bytes, uint64_t seed);
+/* A disk that begins as the other one is now and takes memory only for what is written; the other must stay as it is, and be freed later. */
+struct mem_disk *mem_disk_over(const struct mem_disk *below, uint64_t seed);
+/* A disk of its own that begins as the other one is now. */
+struct mem_disk *mem_disk_copy(const struct mem_disk *from, uint64_t seed);
 /* Requests that wait are forgotten. */
 void mem_disk_free(struct mem_disk *m);
 struct io_disk *mem_disk_io(struct mem_disk *m);
@@ -41,7 +45,7 @@ void mem_disk_resize(struct mem_disk *m, uint64_t bytes);
 
 /* ---- the log ---- */
 
-/* Begins a log; what is on the disk now is durable. */
+/* Begins a log; what is on the disk now is durable. Of a disk over another one: before anything was written to it. */
 void mem_disk_record(struct mem_disk *m);
 /* Events logged so far. A cut at n lies behind the first n events. */
 uint64_t mem_disk_events(const struct mem_disk *m);

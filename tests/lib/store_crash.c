@@ -309,10 +309,18 @@ static void run_steps(struct run *r, struct step *steps, unsigned *count, unsign
 	}
 }
 
+static void open_store(struct run *r)
+{
+	struct opened o = driver_open(r->disk);
+
+	if (!o.store)
+		problem(r, "open failed: %s", o.why);
+	r->store = o.store;
+}
+
 static void prepare(struct run *r)
 {
 	unsigned count = 0;
-	struct opened o;
 
 	/* Small disks run full, and use places again soon. */
 	r->disk = mem_disk_new(9 * MIB / 2 + r->options->seed % 4 * MIB, r->options->seed);
@@ -320,12 +328,9 @@ static void prepare(struct run *r)
 		problem(r, "format failed");
 		return;
 	}
-	o = driver_open(r->disk);
-	if (!o.store) {
-		problem(r, "open failed: %s", o.why);
+	open_store(r);
+	if (r->result->problem[0])
 		return;
-	}
-	r->store = o.store;
 	r->early = xcalloc(r->options->operations + 1, sizeof *r->early);
 	run_steps(r, r->early, &count, (unsigned)pick(r, r->options->operations));
 	if (r->result->problem[0])
@@ -338,10 +343,7 @@ static void prepare(struct run *r)
 	}
 	r->store = NULL;
 	mem_disk_record(r->disk);
-	o = driver_open(r->disk);
-	if (!o.store)
-		problem(r, "opening again failed: %s", o.why);
-	r->store = o.store;
+	open_store(r);
 }
 
 static void record(struct run *r)
@@ -351,6 +353,7 @@ static void record(struct run *r)
 	r->history[0] = r->now;
 	r->recording = true;
 	run_steps(r, r->steps, &r->count, r->options->operations);
+	r->recording = false;
 	if (r->result->problem[0])
 		return;
 	if (pick(r, 2)) {
@@ -360,8 +363,8 @@ static void record(struct run *r)
 		store_free(r->store);
 	}
 	r->store = NULL;
-	r->result->operations = r->count;
-	r->result->events = mem_disk_events(r->disk);
+	r->result->operations += r->count;
+	r->result->events += mem_disk_events(r->disk);
 }
 
 /* ---- checking one cut ---- */
@@ -431,30 +434,34 @@ static bool matches(const struct found *f, const struct model_chunk *c)
 	return true;
 }
 
-/* Is each chunk what the model says after `from` to `to` steps? out: after how many (the first that fits). */
+/* Is everything what the model says after one number of steps, `from` to `to`? out: that number (the first that fits). */
 static bool check_store(struct run *r, struct mem_disk *disk, struct store *store, unsigned from,
 			unsigned to, unsigned *out)
 {
-	for (unsigned i = 0; i < MODEL_CHUNKS; i++) {
-		struct found f;
-		unsigned k = from;
-		bool looked = look(r, disk, store, i + 1, &f);
+	struct found found[MODEL_CHUNKS];
+	unsigned looked = 0, fits = 0, best = 0;
 
-		while (looked && k <= to && !matches(&f, &r->history[k].chunks[i]))
-			k++;
-		store_op_clear(&f.versions);
-		if (!looked)
-			return false;
-		if (k > to) {
-			problem(r,
-				"chunk %u is in no state between operation %u and %u (position "
-				"%llu)",
-				i + 1, from, to, (unsigned long long)f.info.position.generation);
-			return false;
-		}
-		out[i] = k;
+	while (looked < MODEL_CHUNKS && look(r, disk, store, looked + 1, &found[looked]))
+		looked++;
+	for (*out = from; looked == MODEL_CHUNKS && *out <= to; (*out)++) {
+		for (fits = 0; fits < MODEL_CHUNKS; fits++)
+			if (!matches(&found[fits], &r->history[*out].chunks[fits]))
+				break;
+		if (fits == MODEL_CHUNKS)
+			break;
+		best = MAX(best, fits);
 	}
-	return true;
+	for (unsigned i = 0; i < MIN(looked + 1, (unsigned)MODEL_CHUNKS); i++)
+		store_op_clear(&found[i].versions);
+	if (looked < MODEL_CHUNKS)
+		return false;
+	if (*out <= to)
+		return true;
+	problem(r,
+		"no number of operations between %u and %u gives what is there (chunk %u: position "
+		"%llu)",
+		from, to, best + 1, (unsigned long long)found[best].info.position.generation);
+	return false;
 }
 
 static void check_with_fsck(struct run *r, struct mem_disk *disk, uint64_t events)
@@ -469,62 +476,181 @@ static void check_with_fsck(struct run *r, struct mem_disk *disk, uint64_t event
 			(unsigned long long)events, (unsigned long long)f.problems, last);
 }
 
-static void check_cut(struct run *r, struct mem_cutter *cutter, uint64_t events, enum mem_cut how,
-		      uint64_t seed, unsigned from, unsigned to)
+/* A cut: how, and behind which event. */
+struct cut {
+	enum mem_cut how;
+	uint64_t events, seed;
+	unsigned from, to; /* operations that must be, and may be, there */
+};
+
+static const char *name_of(enum mem_cut how)
 {
-	struct mem_disk *disk = mem_cutter_cut(cutter, how, seed);
-	unsigned at[MODEL_CHUNKS], again[MODEL_CHUNKS];
+	static const char *const names[] = {"lose", "keep", "mix", "tear"};
+
+	return names[how];
+}
+
+/* Opens what a cut left; `at` is the number of operations that it holds. */
+static bool check_disk(struct run *r, struct mem_disk *disk, const struct cut *cut,
+		       const char *which, unsigned *at)
+{
 	struct opened o = driver_open(disk);
+	char text[512];
+	bool good;
+
+	if (!o.store) {
+		problem(r, "%s cut (%s) at event %llu (seed %llu): open: %s", which,
+			name_of(cut->how), (unsigned long long)cut->events,
+			(unsigned long long)cut->seed, o.why);
+		return false;
+	}
+	good = check_store(r, disk, o.store, cut->from, cut->to, at);
+	mem_disk_forget(disk);
+	store_free(o.store);
+	if (good)
+		return true;
+	snprintf(text, sizeof text, "%s", r->result->problem);
+	r->result->problem[0] = 0;
+	problem(r, "%s cut (%s) at event %llu (seed %llu): %s", which, name_of(cut->how),
+		(unsigned long long)cut->events, (unsigned long long)cut->seed, text);
+	return false;
+}
+
+/* The power goes off again while the disk is opened, or just after that: what was seen once is seen again. */
+static void check_cut_again(struct run *r, const struct mem_disk *left, const struct cut *first)
+{
+	struct mem_disk *disk = mem_disk_over(left, first->seed);
+	struct prng p = {first->seed};
+	struct cut cut = *first;
+	struct mem_cutter *cutter;
+	struct mem_disk *second;
+	struct opened o;
+	uint64_t opened;
+	unsigned at;
+
+	mem_disk_record(disk);
+	o = driver_open(disk);
+	assert(o.store); /* as before */
+	opened = mem_disk_events(disk);
+	if (!check_store(r, disk, o.store, cut.from, cut.to, &at))
+		at = cut.from;
+	mem_disk_forget(disk);
+	store_free(o.store);
+	cut.events = prng_below(&p, opened + 1);
+	cut.how = (enum mem_cut)prng_below(&p, 4);
+	if (cut.events == opened)
+		cut.from = cut.to = at;
+	cutter = mem_cutter_new(disk);
+	mem_cutter_move(cutter, cut.events);
+	second = mem_cutter_cut(cutter, cut.how, cut.seed);
+	r->result->states++;
+	check_disk(r, second, &cut, "second", &at);
+	mem_disk_free(second);
+	mem_cutter_free(cutter);
+	mem_disk_free(disk);
+}
+
+static void check_cut(struct run *r, struct mem_cutter *cutter, struct cut cut)
+{
+	struct mem_disk *left = mem_cutter_cut(cutter, cut.how, cut.seed);
+	struct mem_disk *disk = mem_disk_over(left, cut.seed);
+	unsigned at, again;
 
 	r->result->states++;
-	if (!o.store) {
-		problem(r, "cut %d at event %llu (seed %llu): open: %s", how,
-			(unsigned long long)events, (unsigned long long)seed, o.why);
-	} else if (!check_store(r, disk, o.store, from, to, at)) {
-		char text[512];
-
-		snprintf(text, sizeof text, "%s", r->result->problem);
-		r->result->problem[0] = 0;
-		problem(r, "cut %d at event %llu (seed %llu): %s", how, (unsigned long long)events,
-			(unsigned long long)seed, text);
-	} else if (seed % 4 == 0) {
-		/* What was seen once is seen again after the next crash. */
-		mem_disk_forget(disk);
-		store_free(o.store);
-		o = driver_open(disk);
-		if (!o.store || !check_store(r, disk, o.store, from, to, again) ||
-		    memcmp(at, again, sizeof at) != 0)
-			problem(r,
-				"cut %d at event %llu (seed %llu): another state the second time "
-				"%s",
-				how, (unsigned long long)events, (unsigned long long)seed, o.why);
+	if (check_disk(r, disk, &cut, "a", &at)) {
+		if (cut.seed % 4 == 0) {
+			check_cut_again(r, left, &cut);
+		} else if (cut.seed % 4 == 1) {
+			cut.from = cut.to = at;
+			check_disk(r, disk, &cut, "a second opening after a", &again);
+		}
 	}
-	if (o.store)
-		store_free(o.store);
-	if (seed % 8 == 0 && !r->result->problem[0])
-		check_with_fsck(r, disk, events);
+	if (cut.seed % 8 == 0 && !r->result->problem[0])
+		check_with_fsck(r, disk, cut.events);
 	mem_disk_free(disk);
+	mem_disk_free(left);
+}
+
+/* The operations that must be there after a cut behind so many events, and those that may. */
+static struct cut cut_at(const struct run *r, uint64_t events)
+{
+	struct cut cut = {.how = MEM_CUT_LOSE, .events = events};
+
+	while (cut.from < r->count && r->steps[cut.from].completed &&
+	       r->steps[cut.from].completed_at <= events)
+		cut.from++;
+	/* Submitted in the callback of the last event counts as submitted before. */
+	while (cut.to < r->count && r->steps[cut.to].submitted_at <= events)
+		cut.to++;
+	return cut;
 }
 
 static void check_cuts(struct run *r, struct mem_cutter *cutter, uint64_t events)
 {
 	const struct crash_options *o = r->options;
-	unsigned from = 0, to = 0;
+	struct cut cut = cut_at(r, events);
 
-	while (from < r->count && r->steps[from].completed && r->steps[from].completed_at <= events)
-		from++;
-	/* Submitted in the callback of the last event counts as submitted before. */
-	while (to < r->count && r->steps[to].submitted_at <= events)
-		to++;
 	mem_cutter_move(cutter, events);
-	check_cut(r, cutter, events, MEM_CUT_LOSE, 0, from, to);
+	check_cut(r, cutter, cut);
 	if (!mem_cutter_open(cutter))
 		return;
-	check_cut(r, cutter, events, MEM_CUT_KEEP, 1, from, to);
-	for (unsigned i = 0; i < o->mixes && !r->result->problem[0]; i++)
-		check_cut(r, cutter, events, MEM_CUT_MIX, events * 1000 + i, from, to);
-	for (unsigned i = 0; i < o->tears && !r->result->problem[0]; i++)
-		check_cut(r, cutter, events, MEM_CUT_TEAR, events * 1000 + 500 + i, from, to);
+	cut.how = MEM_CUT_KEEP;
+	cut.seed = 1;
+	check_cut(r, cutter, cut);
+	for (unsigned i = 0; i < o->mixes && !r->result->problem[0]; i++) {
+		cut.how = MEM_CUT_MIX;
+		cut.seed = events * 1000 + i;
+		check_cut(r, cutter, cut);
+	}
+	for (unsigned i = 0; i < o->tears && !r->result->problem[0]; i++) {
+		cut.how = MEM_CUT_TEAR;
+		cut.seed = events * 1000 + 500 + i;
+		check_cut(r, cutter, cut);
+	}
+}
+
+static void check_all_cuts(struct run *r)
+{
+	struct mem_cutter *cutter = mem_cutter_new(r->disk);
+
+	for (uint64_t e = 0; e <= mem_disk_events(r->disk) && !r->result->problem[0];
+	     e += r->options->every)
+		check_cuts(r, cutter, e);
+	mem_cutter_free(cutter);
+}
+
+static void forget_steps(struct run *r)
+{
+	free(r->steps);
+	free(r->history);
+	r->steps = NULL;
+	r->history = NULL;
+	r->count = r->completed = 0;
+}
+
+/* Puts a disk that some cut may have left in the place of the recorded one, opened. */
+static void go_on_from_a_cut(struct run *r)
+{
+	struct cut cut = cut_at(r, pick(r, mem_disk_events(r->disk) + 1));
+	struct mem_cutter *cutter = mem_cutter_new(r->disk);
+	struct mem_disk *left, *copy;
+	unsigned at = 0;
+
+	cut.how = pick(r, 2) ? MEM_CUT_MIX : MEM_CUT_TEAR;
+	cut.seed = r->options->seed;
+	mem_cutter_move(cutter, cut.events);
+	left = mem_cutter_cut(cutter, cut.how, cut.seed);
+	copy = mem_disk_copy(left, cut.seed);
+	mem_disk_free(left);
+	mem_cutter_free(cutter);
+	mem_disk_free(r->disk);
+	r->disk = copy;
+	mem_disk_record(r->disk);
+	open_store(r);
+	if (!r->store || !check_store(r, r->disk, r->store, cut.from, cut.to, &at))
+		return;
+	r->now = r->history[at];
+	forget_steps(r);
 }
 
 void crash_run(const struct crash_options *options, struct crash_result *result)
@@ -533,20 +659,17 @@ void crash_run(const struct crash_options *options, struct crash_result *result)
 
 	*result = (struct crash_result){0};
 	prepare(&r);
-	if (!result->problem[0])
+	for (unsigned round = 1; !result->problem[0]; round++) {
 		record(&r);
-	if (!result->problem[0]) {
-		struct mem_cutter *cutter = mem_cutter_new(r.disk);
-
-		for (uint64_t e = 0; e <= result->events && !result->problem[0];
-		     e += options->every)
-			check_cuts(&r, cutter, e);
-		mem_cutter_free(cutter);
+		if (!result->problem[0])
+			check_all_cuts(&r);
+		if (round >= options->rounds || result->problem[0])
+			break;
+		go_on_from_a_cut(&r);
 	}
 	if (r.store)
 		store_free(r.store);
 	mem_disk_free(r.disk);
-	free(r.steps);
+	forget_steps(&r);
 	free(r.early);
-	free(r.history);
 }

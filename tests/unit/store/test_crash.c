@@ -13,6 +13,7 @@ START_TEST(test_crash)
 		.mixes = 1,
 		.tears = 1,
 		.every = 2,
+		.rounds = 2,
 	};
 	struct crash_result result;
 
