@@ -5,6 +5,7 @@
 #include "proto/codec_internal.h"
 #include "proto/copyhold.pb-c.h"
 
+static const char too_many_engines[] = "more than 4096 engines";
 static const char bad_uuid[] = "a UUID of other than 16 bytes";
 static const char long_text[] = "a text is too long";
 static const char endless_text[] = "a text without an end";
@@ -114,7 +115,9 @@ static const char *keepalive_check(const struct msg *msg)
 {
 	const char *json = msg->u.keepalive.stats_json;
 
-	return !json || strlen(json) <= ADMIN_JSON_MAX ? NULL : long_text;
+	if (msg->u.keepalive.engine_count > ENGINES_HEARD_MAX)
+		return too_many_engines;
+	return !json || strlen(json) <= STATS_JSON_MAX ? NULL : long_text;
 }
 
 static size_t keepalive_encode(struct codec *codec, const struct msg *msg)
@@ -134,6 +137,8 @@ static size_t keepalive_encode(struct codec *codec, const struct msg *msg)
 	pb.read_latency_us = k->read_latency_us;
 	if (k->stats_json)
 		pb.stats_json = codec_text_out(k->stats_json);
+	pb.engines.len = k->engine_count * sizeof *k->engines;
+	pb.engines.data = (uint8_t *)(uintptr_t)k->engines;
 	return codec_pack(codec, &pb.base);
 }
 
@@ -145,6 +150,8 @@ static const char *keepalive_decode(struct codec *codec, const struct io_frame *
 
 	if (!pb)
 		return codec_malformed;
+	if (pb->engines.len % sizeof(struct uuid) != 0)
+		return bad_uuid;
 	msg->u.keepalive = (struct msg_keepalive){
 		.sequence = pb->sequence,
 		.free_bytes = pb->free_bytes,
@@ -156,6 +163,8 @@ static const char *keepalive_decode(struct codec *codec, const struct io_frame *
 		.write_latency_us = pb->write_latency_us,
 		.read_latency_us = pb->read_latency_us,
 		.stats_json = pb->stats_json[0] ? pb->stats_json : NULL,
+		.engine_count = (uint32_t)(pb->engines.len / sizeof(struct uuid)),
+		.engines = (const struct uuid *)pb->engines.data,
 	};
 	return NULL;
 }

@@ -388,14 +388,24 @@ struct msg_session_ok {
 	char text[TEXT_BYTES];
 };
 
-/* Also carries a chunk server's health. The answer's grant runs for GRANT_NS from the moment of asking. */
+#define STATS_JSON_MAX 65536
+/* A keepalive names no more of the engines that a chunk server hears; the others are looked after as if nobody heard them. */
+#define ENGINES_HEARD_MAX 4096
+
+/*
+ * Also carries a chunk server's health, and which engines it hears: instances that have said something on a connection to it
+ * since its keepalive before. The answer's grant runs for GRANT_NS from the moment of asking.
+ */
 struct msg_keepalive {
 	uint64_t sequence;
 	uint64_t free_bytes, used_bytes, capacity_bytes;
 	bool disk_failed;
 	uint64_t read_errors, checksum_errors;
 	uint64_t write_latency_us, read_latency_us;
-	const char *stats_json; /* counters of the store for `server show`; a JSON object or NULL */
+	const char *
+		stats_json; /* counters of the store for `server show`; a JSON object of at most STATS_JSON_MAX bytes, or NULL */
+	uint32_t engine_count; /* at most ENGINES_HEARD_MAX */
+	const struct uuid *engines;
 };
 
 struct msg_keepalive_ok {

@@ -51,6 +51,7 @@ void meta_free(struct meta *meta)
 	struct volume *volume, *next_volume;
 	struct connection *connection, *next_connection;
 	struct instance *instance, *next_instance;
+	struct heard_engine *engine, *next_engine;
 
 	if (!meta)
 		return;
@@ -75,6 +76,8 @@ void meta_free(struct meta *meta)
 		HASH_DEL(meta->instances, instance);
 		free(instance);
 	}
+	HASH_ITER(hh, meta->heard_engines, engine, next_engine)
+	meta_forget_engine(meta, engine);
 	free(meta);
 }
 

@@ -68,6 +68,20 @@ static void report_volume(struct report *report, const struct volume *volume,
 			    chunks->filling);
 }
 
+/* Its engine has lost us, and nobody else: IO goes on, and what needs us waits. */
+static void report_holder(const struct meta *meta, struct report *report, const struct volume *v)
+{
+	char holder[TEXT_BYTES];
+
+	if (instance_is_alive(meta, v->row.holder) || !engine_is_heard(meta, v->row.holder))
+		return;
+	volume_holder_text(v, holder, sizeof holder);
+	add_problem(report, false, "Mend the network between that host and the meta service",
+		    "IO on existing chunks goes on; new chunks, and the repair of its chunks, wait",
+		    "Volume %s: %s reaches chunk servers, but not the meta service", v->row.name,
+		    holder);
+}
+
 /* Adds what is wrong with volumes; counts volumes and chunks. */
 static void report_volumes(const struct meta *meta, struct report *report, struct counts *volumes,
 			   struct counts *chunks)
@@ -87,6 +101,7 @@ static void report_volumes(const struct meta *meta, struct report *report, struc
 		}
 		count(volumes, worst == CHUNK_FILLING ? CHUNK_DEGRADED : worst);
 		report_volume(report, v, &own);
+		report_holder(meta, report, v);
 	}
 }
 

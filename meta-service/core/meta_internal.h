@@ -34,6 +34,13 @@ struct instance {
 	UT_hash_handle hh;
 };
 
+/* An engine that chunk servers hear, whether or not it has a session. */
+struct heard_engine {
+	struct uuid id;
+	uint64_t heard_ns; /* a chunk server said so last */
+	UT_hash_handle hh;
+};
+
 struct connection {
 	uint64_t id;
 	enum peer_role role;
@@ -141,6 +148,7 @@ struct meta {
 	struct doubt doubt;
 	struct connection *connections;
 	struct instance *instances;
+	struct heard_engine *heard_engines;
 	struct server *servers;
 	struct volume *volumes;
 	struct chunk *chunks;
@@ -209,6 +217,11 @@ struct instance *meta_begin_session(struct meta *meta, struct connection *connec
 void meta_drop_session(struct meta *meta, struct instance *instance);
 /* False once it has been silent for SESSION_TIMEOUT_NS; everybody is alive for that long after the start. */
 bool instance_is_alive(const struct meta *meta, struct uuid id);
+/* A chunk server that has a session has heard this engine within SESSION_TIMEOUT_NS. */
+bool engine_is_heard(const struct meta *meta, struct uuid id);
+/* What the keepalive of a chunk server says about engines. */
+void meta_note_engines(struct meta *meta, const struct msg_keepalive *keepalive);
+void meta_forget_engine(struct meta *meta, struct heard_engine *engine);
 /* The connection of a live session of this instance, or 0. */
 uint64_t instance_connection(const struct meta *meta, struct uuid id);
 /* Notes numbers that somebody has seen; above ours: this store is older than the cluster. */

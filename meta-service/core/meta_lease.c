@@ -5,7 +5,7 @@
  * Epochs come from one counter, one a chunk and grant, and never twice: versions of different chunks are compared between clones.
  *
  * The holder of the volume's attachment gets every lease it asks for, whoever has it now. A chunk server gets leases for
- * repair only, and not those of a live holder.
+ * repair only, and not those of a live holder, nor of one that chunk servers still hear.
  */
 #include "meta-service/core/meta_internal.h"
 
@@ -185,7 +185,8 @@ static bool engine_holds(struct meta *meta, const struct chunk *chunk)
 {
 	return !uuid_is_zero(chunk->row.owner) &&
 	       uuid_equal(chunk->row.owner, chunk->volume->row.holder) &&
-	       instance_is_alive(meta, chunk->row.owner);
+	       (instance_is_alive(meta, chunk->row.owner) ||
+		engine_is_heard(meta, chunk->row.owner));
 }
 
 static void grant_repair(struct meta *meta, const struct lease_request *request, uint64_t id,

@@ -171,7 +171,7 @@ static bool owner_has_let_go(const struct meta *meta, const struct chunk *chunk)
 	       !uuid_equal(chunk->row.owner, chunk->volume->row.holder);
 }
 
-/* Whoever can act on the list is told; a live owner that has lost its connection is waited for. */
+/* Whoever can act on the list is told; a live owner that has lost its connection, or only its link to us, is waited for. */
 static void direct(struct meta *meta, struct chunk *chunk, const char *why)
 {
 	if (owner_has_let_go(meta, chunk)) {
@@ -179,7 +179,8 @@ static void direct(struct meta *meta, struct chunk *chunk, const char *why)
 	} else if (instance_connection(meta, chunk->row.owner)) {
 		if (!owner_saw_it(meta, chunk) || retry_is_due(meta, chunk->shown_ns))
 			push_list(meta, chunk, why);
-	} else if (!instance_is_alive(meta, chunk->row.owner)) {
+	} else if (!instance_is_alive(meta, chunk->row.owner) &&
+		   !engine_is_heard(meta, chunk->row.owner)) {
 		give_job(meta, chunk);
 	}
 }

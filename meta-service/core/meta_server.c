@@ -192,6 +192,7 @@ void meta_on_server_health(struct meta *meta, struct server *server,
 	}
 	server->disk_failed |= health->disk_failed;
 	meta_judge_latency(meta, server);
+	meta_note_engines(meta, health);
 }
 
 void meta_server_lost(struct meta *meta, struct server *server)

@@ -5,6 +5,10 @@
  * session goes on. It ends when nothing was heard for SESSION_TIMEOUT_NS. Nobody's liveness is durable; a core that has
  * just started gives everybody one timeout to come back.
  *
+ * An engine whose session has ended may be well and serve IO, for which it needs no meta service: only its link to this one is cut.
+ * Chunk servers say which engines they hear. The leases of one that is heard are given to nobody for a repair: that would fail its IO,
+ * which can wait. Whoever attaches its volume may have them.
+ *
  * An older store: chunk servers remember the highest commit number and epoch that they have seen. One above our counters
  * proves that this store is older than the cluster (a restored file). From then on nothing is deleted, no lease is granted and
  * no list is changed, until an operator confirms (admin verb meta.confirm) and the counters start above all reported.
@@ -54,6 +58,36 @@ bool instance_is_alive(const struct meta *meta, struct uuid id)
 	if (instance)
 		return meta->now_ns < instance->heard_ns + SESSION_TIMEOUT_NS;
 	return meta->now_ns < meta->started_ns + SESSION_TIMEOUT_NS;
+}
+
+bool engine_is_heard(const struct meta *meta, struct uuid id)
+{
+	const struct heard_engine *engine;
+
+	HASH_FIND(hh, meta->heard_engines, &id, sizeof id, engine);
+	return engine && meta->now_ns < engine->heard_ns + SESSION_TIMEOUT_NS;
+}
+
+void meta_note_engines(struct meta *meta, const struct msg_keepalive *keepalive)
+{
+	for (uint32_t i = 0; i < keepalive->engine_count; i++) {
+		const struct uuid *id = &keepalive->engines[i];
+		struct heard_engine *engine;
+
+		HASH_FIND(hh, meta->heard_engines, id, sizeof *id, engine);
+		if (!engine) {
+			engine = xcalloc(1, sizeof *engine);
+			engine->id = *id;
+			HASH_ADD(hh, meta->heard_engines, id, sizeof engine->id, engine);
+		}
+		engine->heard_ns = meta->now_ns;
+	}
+}
+
+void meta_forget_engine(struct meta *meta, struct heard_engine *engine)
+{
+	HASH_DEL(meta->heard_engines, engine);
+	free(engine);
 }
 
 uint64_t instance_connection(const struct meta *meta, struct uuid id)
@@ -163,11 +197,17 @@ static void end_session(struct meta *meta, struct instance *instance)
 void meta_expire_sessions(struct meta *meta)
 {
 	struct instance *instance, *next;
+	struct heard_engine *engine, *next_engine;
 
 	HASH_ITER(hh, meta->instances, instance, next)
 	{
 		if (meta->now_ns >= instance->heard_ns + SESSION_TIMEOUT_NS)
 			end_session(meta, instance);
+	}
+	HASH_ITER(hh, meta->heard_engines, engine, next_engine)
+	{
+		if (!engine_is_heard(meta, engine->id))
+			meta_forget_engine(meta, engine);
 	}
 }
 

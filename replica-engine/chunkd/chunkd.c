@@ -311,6 +311,7 @@ void chunkd_free(struct chunkd *d)
 		free(d->meta.addresses[i]);
 	free(d->meta.entries);
 	free(d->meta.fences);
+	free(d->meta.engines);
 	replica_free(d->replica);
 	replica_update_free(&d->update);
 	codec_free(d->codec);

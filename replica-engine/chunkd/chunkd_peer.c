@@ -147,6 +147,8 @@ static void peer_greet(struct peer *p, const struct msg *msg)
 		return;
 	}
 	p->state = PEER_GREETED;
+	if (h->role == ROLE_ENGINE)
+		p->engine = h->instance;
 	chunkd_step(d, &(struct replica_event){.kind = REPLICA_CONNECTED,
 					       .conn = p->id,
 					       .instance = h->instance,
@@ -161,6 +163,7 @@ static void peer_frame(struct io_conn *conn, void *context, const struct io_fram
 	const char *why;
 
 	(void)conn;
+	p->heard = true;
 	if (codec_decode(d->codec, frame, &msg, &why) != 0)
 		peer_cut(p, why);
 	else if ((msg.type == MSG_HELLO) != (p->state == PEER_NEW))

@@ -41,6 +41,8 @@ struct peer {
 	uint64_t id; /* as the core knows it */
 	struct io_conn *conn;
 	enum peer_state state;
+	struct uuid engine; /* of a plugin, by its HELLO; zero: another chunk server's */
+	bool heard;         /* since the last keepalive */
 	uint64_t accepted_ns;
 	uint64_t hello_id;
 	uint64_t hello_connection;
@@ -73,6 +75,7 @@ struct meta_link {
 	uint64_t report_next;             /* from this chunk on */
 	struct msg_report_entry *entries; /* REPORT_CHUNKS_MAX of them, made once */
 	struct msg_fence *fences;         /* likewise */
+	struct uuid *engines;             /* ENGINES_HEARD_MAX of them, likewise */
 	char refusal[TEXT_BYTES];         /* the last one, so that it is logged once */
 	struct io_timer retry, beat;
 	struct replica_counters reported; /* at the last keepalive */

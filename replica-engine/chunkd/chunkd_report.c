@@ -118,6 +118,25 @@ static uint64_t mean_us(uint64_t ns, uint64_t count)
 	return count ? ns / count / 1000 : 0;
 }
 
+/* Engines that have said something since the last time; one that is silent has perhaps stopped. */
+static uint32_t engines_heard(struct chunkd *d)
+{
+	struct meta_link *m = &d->meta;
+	struct peer *p, *next;
+	uint32_t count = 0;
+
+	if (!m->engines)
+		m->engines = xmalloc(ENGINES_HEARD_MAX * sizeof *m->engines);
+	HASH_ITER(hh, d->peers, p, next)
+	{
+		if (p->heard && p->state == PEER_ADMITTED && !uuid_is_zero(p->engine) &&
+		    count < ENGINES_HEARD_MAX)
+			m->engines[count++] = p->engine;
+		p->heard = false;
+	}
+	return count;
+}
+
 void report_keepalive(struct chunkd *d)
 {
 	struct store_counters s = store_counters(d->at.store);
@@ -136,6 +155,8 @@ void report_keepalive(struct chunkd *d)
 	k->write_latency_us = mean_us(r.write_ns - before->write_ns, r.writes - before->writes);
 	k->read_latency_us = mean_us(r.read_ns - before->read_ns, r.reads - before->reads);
 	k->stats_json = json;
+	k->engine_count = engines_heard(d);
+	k->engines = d->meta.engines;
 	*before = r;
 	meta_link_send(d, &msg);
 	free(json);

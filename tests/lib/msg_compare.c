@@ -207,6 +207,8 @@ static const char *keepalive(const struct msg_keepalive *a, const struct msg_kee
 		return "stats_json";
 	if (a->stats_json)
 		SAME_TEXT(stats_json);
+	SAME(engine_count);
+	SAME_MEMORY(engines, a->engine_count * sizeof *a->engines);
 	return NULL;
 }
 

@@ -463,6 +463,8 @@ static void session_ok(struct fill *f, struct msg *msg)
 
 static void keepalive(struct fill *f, struct msg *msg)
 {
+	struct uuid *engines;
+
 	msg->u.keepalive = (struct msg_keepalive){
 		.sequence = number(f),
 		.free_bytes = number(f),
@@ -475,11 +477,16 @@ static void keepalive(struct fill *f, struct msg *msg)
 		.read_latency_us = number(f),
 	};
 	if (flag(f)) {
-		msg->u.keepalive.stats_json = long_text(f, ADMIN_JSON_MAX);
+		msg->u.keepalive.stats_json = long_text(f, STATS_JSON_MAX);
 		/* An empty text arrives as none. */
 		if (msg->u.keepalive.stats_json[0] == 0)
 			msg->u.keepalive.stats_json = NULL;
 	}
+	msg->u.keepalive.engine_count = length(f, 0, ENGINES_HEARD_MAX);
+	msg->u.keepalive.engines = engines =
+		memory(f, msg->u.keepalive.engine_count * sizeof *engines);
+	for (uint32_t i = 0; i < msg->u.keepalive.engine_count; i++)
+		engines[i] = uuid(f);
 }
 
 static void keepalive_ok(struct fill *f, struct msg *msg)

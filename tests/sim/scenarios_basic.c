@@ -175,7 +175,44 @@ static const struct scenario clocks = {
 	.drive = drive_faults,
 };
 
+/* The engine loses metad, and nobody else; then a server dies for longer than it takes to be evicted. */
+static void shape_link_to_meta(struct params *p)
+{
+	shape_scripted(p);
+	p->servers = 4;
+}
+
+static bool drive_link_to_meta(struct cluster *c)
+{
+	unsigned engine = host_of_engine(c, 0), metad = host_of_metad(c, 0), a;
+	static struct scripted write;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	cut_both(c, engine, metad);
+	if (!run_for(c, SECONDS(20)) || !step_write(c, 0, 0, 0, 64 * KIB, SECONDS(1)))
+		return false;
+	a = server_of(c, 0, 0, 0);
+	kill_server(c, a);
+	try_write(c, 0, 0, 4 * KIB, 64 * KIB, &write);
+	if (!run_for(c, SECONDS(60)) || !step_expect(c, write.status == 1, "the write is held"))
+		return false;
+	net_heal_all(c->sim.net);
+	return run_for(c, SECONDS(15)) &&
+	       step_expect(c, write.status == 0, "the held write has succeeded") &&
+	       step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+}
+
+static const struct scenario link_to_meta = {
+	.name = "link-to-meta-cut",
+	.story = "The engine's link to the meta service is cut for a long time, and a server dies: "
+		 "IO waits, no repair takes the lease from the engine, and nothing fails.",
+	.shape = shape_link_to_meta,
+	.drive = drive_link_to_meta,
+};
+
 const struct scenario *const scenarios_basic[] = {
-	&calm,      &server_killed, &server_power, &server_hangs, &disk_dies, &disk_replaced,
-	&disk_rots, &meta_down,     &power_cut,    &clocks,       NULL,
+	&calm,      &server_killed, &server_power, &server_hangs, &disk_dies,    &disk_replaced,
+	&disk_rots, &meta_down,     &power_cut,    &clocks,       &link_to_meta, NULL,
 };

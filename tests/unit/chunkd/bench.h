@@ -25,6 +25,7 @@ struct end {
 	unsigned count;       /* messages so far; the last INBOX are kept */
 	struct slice payload; /* of the last one; ours */
 	char text[4096];      /* KEEPALIVE: stats_json */
+	struct uuid engine;   /* KEEPALIVE: the first of engines */
 	uint64_t written;     /* generation of the last WRITE_OK; they come in order */
 };
 
@@ -69,6 +70,8 @@ static inline void end_frame(struct io_conn *conn, void *context, const struct i
 	end->payload = slice_ref(msg->payload);
 	if (msg->type == MSG_KEEPALIVE)
 		snprintf(end->text, sizeof end->text, "%s", msg->u.keepalive.stats_json);
+	if (msg->type == MSG_KEEPALIVE && msg->u.keepalive.engine_count)
+		end->engine = msg->u.keepalive.engines[0];
 	if (msg->type == MSG_WRITE_OK && msg->status == WIRE_OK) {
 		ck_assert_uint_eq(msg->u.write_ok.generation, end->written + 1);
 		end->written++;

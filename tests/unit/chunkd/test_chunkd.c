@@ -213,6 +213,8 @@ START_TEST(session_brings_health_and_a_report)
 	ck_assert(!m->u.keepalive.disk_failed);
 	ck_assert_uint_gt(m->u.keepalive.free_bytes, 0);
 	ck_assert_ptr_nonnull(strstr(meta.text, "\"connections\":1"));
+	ck_assert_uint_eq(m->u.keepalive.engine_count, 1);
+	ck_assert(uuid_equal(meta.engine, hello_msg(1, 1).u.hello.instance));
 	m = meta_wait(MSG_REPORT, &from);
 	ck_assert(m->u.report.first && m->u.report.last);
 	ck_assert_uint_eq(m->u.report.count, 1);

@@ -263,6 +263,58 @@ START_TEST(chunk_of_a_former_holder_becomes_a_job)
 }
 END_TEST
 
+/* Keepalives of chunk servers that hear the engine, or nobody. */
+static void pass_heard(uint64_t ms, bool heard)
+{
+	for (uint64_t passed = 0; passed < ms; passed += 1000) {
+		world_tick(f.w, 1000);
+		for (unsigned i = 0; i < ARRAY_SIZE(f.servers); i++) {
+			struct msg msg = {.type = MSG_KEEPALIVE};
+
+			msg.u.keepalive.free_bytes = 50 * GIB;
+			msg.u.keepalive.capacity_bytes = 100 * GIB;
+			msg.u.keepalive.engine_count = heard;
+			msg.u.keepalive.engines = &f.engine.instance;
+			if (f.servers[i].connection)
+				peer_ask(f.w, &f.servers[i], &msg);
+		}
+	}
+}
+
+/* Its IO needs no meta service: a repair would end it. Once no chunk server hears it either, it is dead. */
+START_TEST(owner_without_a_link_to_us_keeps_its_lease_while_it_is_heard)
+{
+	uint64_t epoch;
+	struct msg_chunk refused;
+	json_t *status;
+
+	setup(4);
+	peer_close(f.w, &f.servers[1]);
+	do_evict(2);
+	epoch = row()->epoch;
+	peer_close(f.w, &f.engine);
+	pass_heard(60 * 1000, true);
+	ck_assert(job_holder() == NULL);
+	refused = peer_lease(f.w, &f.servers[0], f.volume, &f.chunk.chunk, 1, false)
+			  ->u.chunks.chunks[0];
+	ck_assert_int_eq(refused.status, WIRE_BUSY);
+	ck_assert_uint_eq(row()->epoch, epoch);
+	status = admin_ask(f.w, "status", "{}", NULL);
+	ck_assert(strstr(json_string_value(json_object_get(
+				 json_array_get(json_object_get(status, "problems"), 2), "what")),
+			 "reaches chunk servers, but not the meta service"));
+	json_decref(status);
+	pass_heard(5000, false);
+	ck_assert(job_holder() == NULL);
+	pass_heard(2000, false);
+	ck_assert_int_eq(peer_lease(f.w, &f.servers[0], f.volume, &f.chunk.chunk, 1, false)
+				 ->u.chunks.chunks[0]
+				 .status,
+			 WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(job_that_nothing_came_of_goes_to_another)
 {
 	struct peer *first, *second = NULL;
@@ -587,11 +639,13 @@ WORLD_MAIN("meta repair", healthy_chunk_is_left_alone, missing_replica_is_filled
 	   old_home_that_returns_in_time_is_resynchronised,
 	   old_home_that_lost_its_copy_is_not_waited_for, newest_copy_is_preferred,
 	   nowhere_to_go_waits, chunk_without_an_owner_becomes_a_job,
-	   chunk_of_a_former_holder_becomes_a_job, job_that_nothing_came_of_goes_to_another,
-	   job_of_a_lost_session_is_given_anew, owner_hears_of_a_dead_server,
-	   idle_chunk_with_a_dead_replica_gets_a_job, too_few_survivors_fill_before_they_evict,
-	   no_survivor_no_repair, filling_replica_of_a_dead_server_is_replaced,
-	   stalled_filling_replica_is_given_up, filling_replica_that_gets_on_is_kept,
-	   dropped_destination_is_avoided_for_a_while, owner_that_was_away_is_shown_its_list,
-	   list_that_may_be_lost_is_shown_again, nothing_is_planned_in_the_grace_after_a_restart,
-	   failed_disk_counts_as_dead, number_of_fillings_per_server_is_bounded)
+	   chunk_of_a_former_holder_becomes_a_job,
+	   owner_without_a_link_to_us_keeps_its_lease_while_it_is_heard,
+	   job_that_nothing_came_of_goes_to_another, job_of_a_lost_session_is_given_anew,
+	   owner_hears_of_a_dead_server, idle_chunk_with_a_dead_replica_gets_a_job,
+	   too_few_survivors_fill_before_they_evict, no_survivor_no_repair,
+	   filling_replica_of_a_dead_server_is_replaced, stalled_filling_replica_is_given_up,
+	   filling_replica_that_gets_on_is_kept, dropped_destination_is_avoided_for_a_while,
+	   owner_that_was_away_is_shown_its_list, list_that_may_be_lost_is_shown_again,
+	   nothing_is_planned_in_the_grace_after_a_restart, failed_disk_counts_as_dead,
+	   number_of_fillings_per_server_is_bounded)

@@ -276,6 +276,27 @@ START_TEST(a_body_that_swells_is_refused_and_forgotten)
 }
 END_TEST
 
+START_TEST(engines_are_whole_uuids_and_not_too_many)
+{
+	static uint8_t uuids[(ENGINES_HEARD_MAX + 1) * sizeof(struct uuid)];
+	Copyhold__Keepalive pb;
+	struct io_frame frame;
+
+	copyhold__keepalive__init(&pb);
+	pb.engines.data = uuids;
+	pb.engines.len = ENGINES_HEARD_MAX * sizeof(struct uuid);
+	frame = pack(MSG_KEEPALIVE, &pb.base);
+	ck_legal(&frame);
+	ck_assert_uint_eq(decoded.u.keepalive.engine_count, ENGINES_HEARD_MAX);
+	pb.engines.len++;
+	frame = pack(MSG_KEEPALIVE, &pb.base);
+	ck_refused(&frame, "UUID");
+	pb.engines.len = sizeof uuids;
+	frame = pack(MSG_KEEPALIVE, &pb.base);
+	ck_refused(&frame, "more than 4096 engines");
+}
+END_TEST
+
 START_TEST(verbs_are_names)
 {
 	Copyhold__Admin pb;
@@ -311,6 +332,7 @@ int main(void)
 	tcase_add_test(tcase, counts_are_within_their_limits);
 	tcase_add_test(tcase, arrays_are_within_their_limits);
 	tcase_add_test(tcase, a_body_that_swells_is_refused_and_forgotten);
+	tcase_add_test(tcase, engines_are_whole_uuids_and_not_too_many);
 	tcase_add_test(tcase, verbs_are_names);
 	return run(tcase);
 }
