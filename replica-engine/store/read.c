@@ -4,6 +4,9 @@
  * A read waits for mutations of its units that were submitted before it. Then it looks up where each block is (home, journal,
  * nowhere), reads, and looks again: if anything has moved meanwhile (write-back, a later write), what was read may be
  * anything and it starts over. So nothing needs to be locked or kept for readers.
+ *
+ * A request that the disk fails is repeated block by block: one bad sector costs its block, not the unit. Blocks that can't be read
+ * are bad ones to the reader (STORE_BAD_BLOCK); only if none can be read it is STORE_DISK_ERROR.
  */
 #include "common/base/bits.h"
 #include "replica-engine/store/store_internal.h"
@@ -106,7 +109,7 @@ static void verify(struct store *store, struct store_op *op, const struct source
 	for (uint32_t i = 0; i < op->bytes / BLOCK_BYTES; i++) {
 		const uint8_t *data = slice_data(op->data) + (size_t)i * BLOCK_BYTES;
 
-		if (s->at[i] == NOWHERE ||
+		if (s->at[i] == NOWHERE || (op->bad_blocks[i / 8] >> (i % 8) & 1) ||
 		    crc_block(c->now.root_chunk, first + i, data) == op->crcs[i])
 			continue;
 		store->counters.checksum_errors++;
@@ -118,16 +121,35 @@ static void verify(struct store *store, struct store_op *op, const struct source
 
 static void read_start(struct store *store, struct store_op *op);
 
+/* Block by block, some could not be read. */
+static void mark_unreadable(struct store *store, struct store_op *op)
+{
+	const uint8_t *unreadable = op_state(op)->unreadable;
+	uint32_t failed = 0, blocks = op->bytes / BLOCK_BYTES;
+
+	for (uint32_t i = 0; i < blocks; i++) {
+		if (!(unreadable[i / 8] >> (i % 8) & 1))
+			continue;
+		set_bit(op->bad_blocks, i);
+		memset(slice_data(op->data) + (size_t)i * BLOCK_BYTES, 0, BLOCK_BYTES);
+		failed++;
+	}
+	store->counters.read_errors += failed;
+	op->any_bad = true;
+	op->status = failed < blocks ? STORE_BAD_BLOCK : STORE_DISK_ERROR;
+	if (op->status == STORE_DISK_ERROR)
+		slice_unref(&op->data);
+}
+
 static void read_complete(struct store *store, struct store_op *op)
 {
 	struct op_state *state = op_state(op);
 	struct sources s;
 
-	if (state->error) {
-		store->counters.read_errors++;
+	if (state->error && !state->single) {
 		slice_unref(&op->data);
-		op->status = STORE_DISK_ERROR;
-		op->done(op);
+		state->single = true;
+		read_start(store, op);
 		return;
 	}
 	op->status = resolve(store, op, &s);
@@ -137,7 +159,9 @@ static void read_complete(struct store *store, struct store_op *op)
 		read_start(store, op);
 		return;
 	}
-	if (!op->no_verify)
+	if (state->error)
+		mark_unreadable(store, op);
+	if (!op->no_verify && op->data.buf)
 		verify(store, op, &s);
 	op->done(op);
 }
@@ -148,8 +172,11 @@ static void read_done(struct io *io)
 	struct store_op *op = io->op;
 	struct op_state *state = op_state(op);
 
-	if (io->request.result)
+	if (io->request.result) {
 		state->error = io->request.result;
+		if (state->single)
+			set_bit(state->unreadable, (uint32_t)io->number);
+	}
 	io_put(io);
 	if (--state->pending == 0)
 		read_complete(store, op);
@@ -173,11 +200,12 @@ static void read_runs(struct store *store, struct store_op *op, const struct sou
 			i++;
 			continue;
 		}
-		while (i + n < blocks && s->at[i + n] != NOWHERE &&
+		while (!state->single && i + n < blocks && s->at[i + n] != NOWHERE &&
 		       s->at[i + n] == s->at[i] + (uint64_t)n * BLOCK_BYTES)
 			n++;
 		io = io_get(store, read_done);
 		io->op = op;
+		io->number = i;
 		io_add(io, slice_data(op->data) + (size_t)i * BLOCK_BYTES, (size_t)n * BLOCK_BYTES);
 		state->pending++;
 		io_read(io, s->at[i]);
@@ -198,6 +226,7 @@ static void read_start(struct store *store, struct store_op *op)
 	}
 	state->plan_hash = s.hash;
 	state->error = 0;
+	memset(state->unreadable, 0, sizeof state->unreadable);
 	op->data = slice_new(op->bytes);
 	read_runs(store, op, &s);
 }

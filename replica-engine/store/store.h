@@ -24,8 +24,8 @@ struct store;
 enum store_status {
 	STORE_OK = 0,
 	STORE_NO_SPACE, /* nothing was changed */
-	STORE_DISK_ERROR, /* write: the disk takes no more writes from now on (store_failed()); read: this range */
-	STORE_BAD_BLOCK, /* read: some blocks are known bad or fail their checksum, named in bad_blocks */
+	STORE_DISK_ERROR, /* write: the disk takes no more writes from now on (store_failed()); read: nothing of this range */
+	STORE_BAD_BLOCK, /* read: some blocks are known bad, can't be read or fail their checksum, named in bad_blocks */
 	STORE_INVALID_UNIT, /* read: touches a unit that is invalid here */
 	STORE_NOT_FOUND,    /* no such chunk */
 	STORE_NOT_APPLIED, /* COPY, REPAIR: the condition did not hold (unit valid, version differs); nothing changed */

@@ -98,6 +98,8 @@ struct op_state {
 	uint32_t pending; /* READ: requests at the disk */
 	int error;
 	bool recorded; /* has a record in its batch */
+	bool single;   /* READ: block by block, after the disk failed a request */
+	uint8_t unreadable[IO_BLOCKS_MAX / 8];
 };
 static_assert(sizeof(struct op_state) <= sizeof(((struct store_op *)0)->implementation),
 	      "op state");

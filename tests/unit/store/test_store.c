@@ -408,6 +408,22 @@ START_TEST(test_read_error)
 }
 END_TEST
 
+/* One bad sector costs its block; the others of the same request come well. */
+START_TEST(test_read_error_of_one_block)
+{
+	uint32_t tags[UNIT_BLOCKS];
+
+	do_create(disk, store, CHUNK, CHUNK_BYTES);
+	do_write(disk, store, CHUNK, 0, 16, AT(1), 1);
+	mem_disk_fail_reads(disk, find_on_disk(5, 1), 512);
+	ck_assert_int_eq(do_read(disk, store, CHUNK, CHUNK, 0, 16, tags), STORE_BAD_BLOCK);
+	for (unsigned i = 0; i < UNIT_BLOCKS; i++)
+		ck_assert_uint_eq(tags[i], i == 5 ? UINT32_MAX : 1);
+	ck_assert_uint_eq(store_counters(store).read_errors, 1);
+	ck_assert(!store_failed(store));
+}
+END_TEST
+
 START_TEST(test_write_error)
 {
 	uint32_t tags[UNIT_BLOCKS];
@@ -714,6 +730,7 @@ int main(void)
 	tcase_add_test(t, test_versions);
 	tcase_add_test(t, test_bad_block_is_named_and_repaired);
 	tcase_add_test(t, test_read_error);
+	tcase_add_test(t, test_read_error_of_one_block);
 	tcase_add_loop_test(t, test_write_error, 0, 2);
 	tcase_add_test(t, test_full_disk);
 	tcase_add_test(t, test_journal_goes_round);
