@@ -95,6 +95,7 @@ struct owner_request {
 	uint8_t reader;     /* slot asked */
 	uint32_t tried;     /* bit per slot that is not to be asked again */
 	uint32_t bad_slots; /* of these: those that had bad blocks */
+	uint32_t passed_by; /* of these: those that were slow and may have good ones */
 	uint64_t id;        /* of the READ, COPY or REPAIR under way */
 	uint64_t
 		generation; /* WRITE: 0 until it is sent. COPY: writes up to this one are in the source already */
@@ -156,8 +157,9 @@ struct owner_slot {
 	bool streaming; /* synced on the present connection: new generations are sent as they come */
 	bool creating;  /* CREATE was sent since SYNC said NOT_FOUND */
 	bool taken_out;
-	bool rolling;              /* its MEND_BEGIN is durable: units may be rolled there */
-	bool mending;              /* as it last said */
+	bool rolling;    /* its MEND_BEGIN is durable: units may be rolled there */
+	bool mending;    /* as it last said */
+	bool unreadable; /* as the reference it could not be read: another one is, if there is any */
 	enum replica_state listed; /* in metad's list */
 	enum owner_slot_state state;
 	uint8_t retries;
@@ -176,7 +178,8 @@ struct owner_slot {
 	uint64_t answered_generation;
 	uint64_t join_generation; /* g0 of its JOIN */
 	uint64_t retry_ns;        /* FILLING, and FAILED: not before */
-	struct version *versions; /* while rolling or joining; unit_count entries */
+	struct version *
+		versions; /* rolling: its own; FILLING: the source's at the join; unit_count entries */
 	uint8_t *invalid; /* bit per unit: JOINED: still to be copied; rolling: invalid there */
 	uint32_t invalid_units;
 	uint32_t next_unit;

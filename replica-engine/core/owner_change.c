@@ -55,6 +55,7 @@ void owner_ask_change(struct step *s, enum change_kind kind, unsigned slot, cons
 		p->counts = true; /* from the asking on */
 		p->state = SLOT_SYNCED;
 		p->position = o->position;
+		owner_slot_forget_versions(p);
 	}
 }
 
@@ -215,7 +216,9 @@ static void hurry_reads(struct step *s)
 		    s->now_ns - r->sent_ns < READ_PATIENCE_NS)
 			continue;
 		r->tried |= 1u << reader;
-		if (!owner_send_read(s, r))
+		if (owner_send_read(s, r))
+			r->passed_by |= 1u << reader;
+		else
 			r->tried = r->bad_slots; /* nobody else: go on waiting for it */
 	}
 }

@@ -167,6 +167,27 @@ void owner_copy_read_done(struct step *s, struct owner_request *r)
 		owner_copy_end(s, r, WIRE_OK);
 }
 
+/*
+ * A roll goes on with another reference: any ACTIVE replica holds every acknowledged write. Where there is none, and in a fill, the
+ * blocks are copied as known bad, so that both end; the version is then what the list of versions said.
+ */
+void owner_copy_unreadable(struct step *s, struct owner_request *r)
+{
+	struct owner *o = s->o;
+
+	if (r->purpose == COPY_TO_ROLL && owner_roll_elsewhere(s))
+		return;
+	if (r->purpose == COPY_TO_REPAIR && !r->partial) {
+		owner_copy_end(s, r, WIRE_OK);
+		return;
+	}
+	if (!r->partial)
+		r->version = o->slots[r->purpose == COPY_TO_ROLL ? (unsigned)o->reference
+								 : r->destination]
+				     .versions[r->unit];
+	owner_copy_read_done(s, r);
+}
+
 void owner_copy_answered(struct step *s, unsigned slot, const struct msg *msg)
 {
 	struct owner_request *r = owner_request_by_id(s->o, msg->id);

@@ -130,8 +130,6 @@ static void joined(struct step *s, unsigned slot)
 
 	assert(o->joining == (int)slot && o->sent == p->join_generation);
 	o->joining = -1;
-	free(p->versions);
-	p->versions = NULL;
 	p->state = SLOT_JOINED;
 	p->streaming = true;
 	p->answered_generation = o->sent;

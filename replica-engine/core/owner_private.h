@@ -84,18 +84,23 @@ static inline bool owner_slot_required(const struct owner_slot *slot)
 
 /* owner_sync.c */
 void owner_start_sync(struct step *s);
+void owner_slot_forget_versions(struct owner_slot *slot);
 void owner_ask_sync(struct step *s, unsigned slot);
 void owner_sync_answered(struct step *s, unsigned slot, const struct msg *msg);
 void owner_sync_progress(struct step *s);
 void owner_roll_progress(struct step *s);
 void owner_roll_answered(struct step *s, unsigned slot, const struct msg *msg);
-/* A unit has been rolled at a slot (status: what COPY was answered, or the reading failed). */
+/* A unit has been rolled at a slot (status: what COPY was answered). */
 void owner_rolled_unit(struct step *s, struct owner_request *r, enum wire_status status);
+/* The reference can't be read: rolls to another one if there is any. False: there is none. */
+bool owner_roll_elsewhere(struct step *s);
 
 /* owner_copy.c */
 struct owner_request *owner_copy_new(struct step *s, unsigned slot, uint32_t unit,
 				     enum owner_copy_purpose purpose);
 void owner_copy_read_done(struct step *s, struct owner_request *r);
+/* The same where some blocks (r->missing) could be read nowhere. */
+void owner_copy_unreadable(struct step *s, struct owner_request *r);
 void owner_copy_answered(struct step *s, unsigned slot, const struct msg *msg);
 void owner_copy_end(struct step *s, struct owner_request *r, enum wire_status status);
 /* Gives up what is under way to this slot. */

@@ -229,18 +229,29 @@ static void finish_read(struct step *s, struct owner_request *r, const struct ms
 		slice_unref(&read);
 }
 
+static void begin_read(struct owner_request *r)
+{
+	memset(r->missing, 0xff, sizeof r->missing);
+	memset(r->zero, 0, sizeof r->zero);
+}
+
 /* Nobody is left to ask. Blocks that were bad everywhere fail the read; a COPY takes them along as known bad. */
 static void exhausted(struct step *s, struct owner_request *r)
 {
 	s->o->counters.read_errors++;
-	if (r->operation == OWNER_COPY) {
-		if (r->partial)
-			owner_copy_read_done(s, r);
-		else
-			owner_copy_end(s, r, WIRE_DISK_ERROR);
+	if (r->operation != OWNER_COPY) {
+		owner_complete(s, r, WIRE_BAD_BLOCK);
 		return;
 	}
-	owner_complete(s, r, WIRE_BAD_BLOCK);
+	if (!r->bad_slots || r->tried != r->bad_slots) {
+		owner_copy_end(
+			s, r,
+			WIRE_DISK_ERROR); /* one said something else: nothing is known of its copy */
+		return;
+	}
+	if (!r->partial)
+		begin_read(r);
+	owner_copy_unreadable(s, r);
 }
 
 /* From the start, when the pump lets it. */
@@ -271,16 +282,15 @@ static void read_again(struct step *s, struct owner_request *r)
 	r->tried |= 1u << r->reader;
 	if (owner_send_read(s, r))
 		return;
+	/* Being slow is not being bad. */
+	r->tried &= ~r->passed_by;
+	r->passed_by = 0;
+	if (owner_send_read(s, r))
+		return;
 	if (may_come_back(s->o, r) && !(r->operation == OWNER_COPY && r->purpose == COPY_TO_ROLL))
 		begin_again(s->o, r);
 	else
 		exhausted(s, r);
-}
-
-static void begin_read(struct owner_request *r)
-{
-	memset(r->missing, 0xff, sizeof r->missing);
-	memset(r->zero, 0, sizeof r->zero);
 }
 
 void owner_read_answered(struct step *s, unsigned slot, const struct msg *msg)

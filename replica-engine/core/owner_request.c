@@ -140,7 +140,7 @@ static bool below_block(const struct owner_request *r)
 static void start_read(struct step *s, struct owner_request *r)
 {
 	owner_leave_ready(s->o, r, OWNER_REQUEST_READING);
-	r->tried = r->bad_slots = 0;
+	r->tried = r->bad_slots = r->passed_by = 0;
 	r->partial = false;
 	if (owner_send_read(s, r))
 		return;

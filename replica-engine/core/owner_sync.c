@@ -15,7 +15,7 @@
 
 #include <stdlib.h>
 
-static void forget_versions(struct owner_slot *p)
+void owner_slot_forget_versions(struct owner_slot *p)
 {
 	free(p->versions);
 	free(p->invalid);
@@ -35,7 +35,7 @@ void owner_start_sync(struct step *s)
 	FOR_EACH_SLOT (o, i) {
 		struct owner_slot *p = &o->slots[i];
 
-		forget_versions(p);
+		owner_slot_forget_versions(p);
 		p->rolling = false;
 		if (p->state == SLOT_FAILED)
 			continue;
@@ -159,26 +159,52 @@ void owner_sync_answered(struct step *s, unsigned slot, const struct msg *msg)
 		p->state = SLOT_SYNCED;
 }
 
+/* Is a the better reference? One that was seen to be unreadable is the last, then those that are mending, then the lower positions. */
+static bool better_reference(const struct owner_slot *a, const struct owner_slot *b)
+{
+	if (a->unreadable != b->unreadable)
+		return b->unreadable;
+	if (a->mending != b->mending)
+		return b->mending;
+	return version_compare(a->position, b->position) > 0;
+}
+
 /*
  * The one to which others are rolled: the highest position that is not mending. If all are (whoever rolled them
  * died together with its reference) the highest of them: each holds every acknowledged write, and the units in which
- * they differ are rolled as always. Never one with invalid units. -1: none.
+ * they differ are rolled as always. For the same reason another one may serve if blocks of the highest can't be read.
+ * Never one with invalid units, or below the floor. -1: none.
  */
 static int find_reference(const struct owner *o)
 {
 	int best = -1;
 
 	FOR_EACH_SLOT (o, i) {
-		const struct owner_slot *p = &o->slots[i], *b;
+		const struct owner_slot *p = &o->slots[i];
 
-		if (!p->counts || p->invalid_units)
+		if (!p->counts || p->invalid_units || p->position.generation < o->floor)
 			continue;
-		b = best < 0 ? NULL : &o->slots[best];
-		if (!b || (b->mending && !p->mending) ||
-		    (b->mending == p->mending && version_compare(p->position, b->position) > 0))
+		if (best < 0 || better_reference(p, &o->slots[best]))
 			best = (int)i;
 	}
 	return best;
+}
+
+bool owner_roll_elsewhere(struct step *s)
+{
+	struct owner *o = s->o;
+
+	o->slots[o->reference].unreadable = true;
+	FOR_EACH_SLOT (o, i) {
+		const struct owner_slot *p = &o->slots[i];
+
+		if (p->counts && p->state == SLOT_SYNCED && !p->unreadable && !p->invalid_units &&
+		    p->position.generation >= o->floor) {
+			owner_start_sync(s);
+			return true;
+		}
+	}
+	return false;
 }
 
 static bool level(const struct owner_slot *p, const struct owner_slot *reference)
@@ -201,7 +227,7 @@ static void start_io(struct step *s)
 		if (!p->counts)
 			continue;
 		assert(p->state == SLOT_SYNCED && level(p, reference));
-		forget_versions(p);
+		owner_slot_forget_versions(p);
 		p->answered_generation = o->sent;
 		p->streaming =
 			p->peer->connection != 0 && p->covered_connection == p->peer->connection;
@@ -224,7 +250,7 @@ void owner_sync_progress(struct step *s)
 			return;
 	}
 	o->reference = find_reference(o);
-	if (o->reference < 0 || o->slots[o->reference].position.generation < o->floor) {
+	if (o->reference < 0) {
 		o->lost = true; /* said in status; never guessed */
 		return;
 	}

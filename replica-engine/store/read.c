@@ -109,7 +109,7 @@ static void verify(struct store *store, struct store_op *op, const struct source
 	for (uint32_t i = 0; i < op->bytes / BLOCK_BYTES; i++) {
 		const uint8_t *data = slice_data(op->data) + (size_t)i * BLOCK_BYTES;
 
-		if (s->at[i] == NOWHERE || (op->bad_blocks[i / 8] >> (i % 8) & 1) ||
+		if (s->at[i] == NOWHERE || bit_get(op->bad_blocks, i) ||
 		    crc_block(c->now.root_chunk, first + i, data) == op->crcs[i])
 			continue;
 		store->counters.checksum_errors++;
@@ -128,9 +128,9 @@ static void mark_unreadable(struct store *store, struct store_op *op)
 	uint32_t failed = 0, blocks = op->bytes / BLOCK_BYTES;
 
 	for (uint32_t i = 0; i < blocks; i++) {
-		if (!(unreadable[i / 8] >> (i % 8) & 1))
+		if (!bit_get(unreadable, i))
 			continue;
-		set_bit(op->bad_blocks, i);
+		bit_set(op->bad_blocks, i);
 		memset(slice_data(op->data) + (size_t)i * BLOCK_BYTES, 0, BLOCK_BYTES);
 		failed++;
 	}
@@ -175,7 +175,7 @@ static void read_done(struct io *io)
 	if (io->request.result) {
 		state->error = io->request.result;
 		if (state->single)
-			set_bit(state->unreadable, (uint32_t)io->number);
+			bit_set(state->unreadable, (uint32_t)io->number);
 	}
 	io_put(io);
 	if (--state->pending == 0)

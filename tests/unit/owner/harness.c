@@ -85,8 +85,14 @@ static void note_message(struct story *s, uint32_t cid, const struct msg *m)
 		note(s, "READ(%u+%u)>%u", m->u.read.offset, m->u.read.bytes, cid);
 		break;
 	case MSG_COPY:
-		note(s, "%s(%u)>%u", m->u.copy.mode == COPY_ROLL ? "ROLL" : "FILL", m->u.copy.unit,
-		     cid);
+		if (m->u.copy.bad_mask)
+			note(s, "%s(%u,bad %04x as %llu.%llu)>%u",
+			     m->u.copy.mode == COPY_ROLL ? "ROLL" : "FILL", m->u.copy.unit,
+			     m->u.copy.bad_mask, (unsigned long long)m->u.copy.version.epoch,
+			     (unsigned long long)m->u.copy.version.generation, cid);
+		else
+			note(s, "%s(%u)>%u", m->u.copy.mode == COPY_ROLL ? "ROLL" : "FILL",
+			     m->u.copy.unit, cid);
 		break;
 	case MSG_REPAIR:
 		note(s, "REPAIR(%u,%04x)>%u", m->u.repair.unit, m->u.repair.block_mask, cid);

@@ -168,6 +168,127 @@ START_TEST(a_bad_block_and_a_slow_replica_is_no_error)
 }
 END_TEST
 
+/* Both hold every acknowledged write, so the one behind may be the reference as well. */
+START_TEST(a_reference_that_can_not_be_read_is_not_the_destinations_fault)
+{
+	struct version behind[TEST_UNITS] = {{0, 0}}, ahead[TEST_UNITS] = {{0, 0}};
+
+	ahead[3] = (struct version){4, 10};
+	rolling("1A 2A");
+	story_answer(&s, 2, MSG_MEND_BEGIN_OK, WIRE_OK);
+	story_read_status(&s, 1, WIRE_DISK_ERROR);
+	EXPECT(&s, "READ(196608+65536)>1; SYNC>1; SYNC>2");
+	story_synced(&s, 1, 4, 10, 77);
+	story_synced_mending(&s, 2, 4, 8, 66);
+	story_versions(&s, 1, 1, ahead);
+	story_versions(&s, 2, 2, behind);
+	EXPECT(&s, "VERSIONS>1; VERSIONS>2; MEND_BEGIN>1; MEND_BEGIN>2");
+	story_answer(&s, 1, MSG_MEND_BEGIN_OK, WIRE_OK);
+	story_answer(&s, 2, MSG_MEND_BEGIN_OK, WIRE_OK);
+	story_read(&s, 2, 3, 0);
+	story_answer(&s, 1, MSG_COPY_OK, WIRE_OK);
+	EXPECT(&s, "READ(196608+65536)>2; MEND_END(4.8)>2; ROLL(3)>1; MEND_END(4.8)>1");
+	story_answer(&s, 2, MSG_MEND_END_OK, WIRE_OK);
+	story_answer(&s, 1, MSG_MEND_END_OK, WIRE_OK);
+	ck_assert_int_eq(s.o.phase, OWNER_IO);
+	story_end(&s);
+}
+END_TEST
+
+START_TEST(a_unit_that_no_reference_can_read_is_rolled_as_known_bad)
+{
+	struct version behind[TEST_UNITS] = {{0, 0}}, ahead[TEST_UNITS] = {{0, 0}};
+
+	ahead[3] = (struct version){4, 10};
+	behind[3] = (struct version){4, 8};
+	rolling("1A 2A");
+	story_answer(&s, 2, MSG_MEND_BEGIN_OK, WIRE_OK);
+	story_read_status(&s, 1, WIRE_DISK_ERROR);
+	story_synced(&s, 1, 4, 10, 77);
+	story_synced_mending(&s, 2, 4, 8, 66);
+	story_versions(&s, 1, 1, ahead);
+	story_versions(&s, 2, 2, behind);
+	story_answer(&s, 1, MSG_MEND_BEGIN_OK, WIRE_OK);
+	story_answer(&s, 2, MSG_MEND_BEGIN_OK, WIRE_OK);
+	story_skip(&s);
+	story_read(&s, 2, 3, 1 << 5); /* one block of it is bad there */
+	EXPECT(&s, "ROLL(3,bad 0020 as 5.10)>1");
+	story_end(&s);
+}
+END_TEST
+
+/* 1 and 2 are ACTIVE, 3 has joined, and its unit 0 is to be read from one of them. */
+static void filling(void)
+{
+	struct version v[TEST_UNITS] = {{4, 7}};
+
+	story_begin(&s);
+	story_grant(&s, 5, "1A 2A", 3, 0);
+	for (uint32_t cid = 1; cid <= 3; cid++) {
+		story_peer_up(&s, cid);
+		story_synced(&s, cid, 4, 10, 77);
+	}
+	story_list(&s, "1A 2A 3F", 4);
+	story_synced(&s, 3, 0, 0, 0);
+	story_versions(&s, 1, 1, v);
+	story_invalidated(&s, 3, 0, 1);
+	story_skip(&s);
+	story_answer(&s, 3, MSG_JOIN_OK, WIRE_OK);
+	EXPECT(&s, "READ(0+65536)>1");
+}
+
+START_TEST(a_unit_that_is_unreadable_everywhere_is_filled_as_known_bad)
+{
+	filling();
+	story_read_status(&s, 1, WIRE_DISK_ERROR);
+	story_read_status(&s, 2, WIRE_DISK_ERROR);
+	story_answer(&s, 3, MSG_COPY_OK, WIRE_OK);
+	EXPECT(&s, "READ(0+65536)>2; FILL(0,bad ffff as 4.7)>3; PROMOTE(3) list 4 synced 2");
+	story_end(&s);
+}
+END_TEST
+
+START_TEST(what_one_source_can_not_read_is_filled_from_the_other)
+{
+	filling();
+	story_read(&s, 1, 9, 1 << 2);
+	story_read(&s, 2, 9, 1 << 4);
+	EXPECT(&s, "READ(0+65536)>2; FILL(0)>3");
+	story_end(&s);
+}
+END_TEST
+
+START_TEST(a_source_that_says_something_else_makes_nothing_known_bad)
+{
+	filling();
+	story_read_status(&s, 1, WIRE_DISK_ERROR);
+	story_read_status(&s, 2, WIRE_INVALID_UNIT);
+	EXPECT(&s, "READ(0+65536)>2"); /* left out, and tried again later */
+	ck_assert_int_eq(s.o.slots[2].state, SLOT_NEW);
+	story_end(&s);
+}
+END_TEST
+
+START_TEST(a_slow_replica_and_a_bad_block_is_no_error)
+{
+	story_begin(&s);
+	story_grant(&s, 5, "1A 2A", 3, 0);
+	for (uint32_t cid = 1; cid <= 2; cid++) {
+		story_peer_up(&s, cid);
+		story_synced(&s, cid, 4, 10, 77);
+	}
+	story_heartbeats(&s);
+	story_request(&s, OWNER_READ, 0, 4096);
+	story_wait_ms(&s, 1200); /* 1 takes its time */
+	story_skip(&s);
+	story_read(&s, 2, 5, 1);
+	EXPECT(&s, "READ(0+4096)>1"); /* and is asked again */
+	story_read(&s, 1, 5, 0);
+	ck_assert_int_eq(s.completed[0], WIRE_OK);
+	story_end(&s);
+}
+END_TEST
+
 START_TEST(a_replica_that_never_answers_sync_does_not_hold_reads)
 {
 	story_io(&s);
@@ -250,6 +371,12 @@ int main(void)
 		a_full_replica_that_can_not_be_evicted_goes_on_when_it_has_room,
 		writes_that_are_held_do_not_keep_a_new_replica_from_being_filled,
 		a_bad_block_and_a_slow_replica_is_no_error,
+		a_slow_replica_and_a_bad_block_is_no_error,
+		a_reference_that_can_not_be_read_is_not_the_destinations_fault,
+		a_unit_that_no_reference_can_read_is_rolled_as_known_bad,
+		a_unit_that_is_unreadable_everywhere_is_filled_as_known_bad,
+		what_one_source_can_not_read_is_filled_from_the_other,
+		a_source_that_says_something_else_makes_nothing_known_bad,
 		a_replica_that_never_answers_sync_does_not_hold_reads,
 		a_promise_is_believed_for_as_long_as_promises_are,
 		an_old_taken_list_does_not_end_a_new_lease,
