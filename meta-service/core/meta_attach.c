@@ -68,6 +68,20 @@ void meta_push_detached(struct meta *meta, const struct instance *instance)
 				      "another engine has taken it over");
 }
 
+/*
+ * A holder that still waits for its ATTACH_OK does not know the volume's number yet, so DETACHED tells it nothing: its
+ * ATTACH is refused as that of anyone who comes too late.
+ */
+static void refuse_pending(struct meta *meta, struct volume *volume, const char *why)
+{
+	struct msg answer = {.type = MSG_ATTACH_OK, .id = volume->pending.id, .status = WIRE_BUSY};
+
+	meta_text(answer.u.volume.text, "Volume %s was taken while it was being attached: %s",
+		  volume->row.name, why);
+	meta_send(meta, volume->pending.connection, &answer, NULL);
+	volume->pending.connection = 0;
+}
+
 /* The holder loses the volume; ready_ns says when nothing is promised to it any more. */
 static void take_away(struct meta *meta, struct volume *volume, const char *why)
 {
@@ -79,7 +93,8 @@ static void take_away(struct meta *meta, struct volume *volume, const char *why)
 		volume->ready_ns = MAX(volume->ready_ns, granted_ns + PROMISE_NS);
 	if (holder && holder->connection)
 		tell_detached(meta, holder->connection, volume, why);
-	volume->pending.connection = 0;
+	if (volume->pending.connection)
+		refuse_pending(meta, volume, why);
 	volume->row.holder = (struct uuid){{0}};
 	volume->row.taken = true;
 }

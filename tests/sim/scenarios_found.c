@@ -92,5 +92,37 @@ static const struct scenario deposed_owner = {
 	.drive = drive_deposed_owner,
 };
 
+/* Three engines take the volume one after another, the third before the second has had its answer. */
+static void shape_three_engines(struct params *p)
+{
+	shape_scripted(p);
+	p->engines = 3;
+}
+
+static bool drive_taken_while_attaching(struct cluster *c)
+{
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	try_attach(c, 1, 0, true);
+	if (!run_for(c, 100 * NS_PER_MS))
+		return false;
+	if (!step_expect(c,
+			 c->engines[1].users[0] &&
+				 user_state(c->engines[1].users[0]) == USER_ATTACHING,
+			 "the second waits for what was promised to the first"))
+		return false;
+	return step_attach(c, 2, 0, true) && step_read(c, 2, 0, 0, MIB, SECONDS(5)) &&
+	       step_expect(c, !c->engines[1].users[0], "the second has been refused");
+}
+
+static const struct scenario taken_while_attaching = {
+	.name = "taken-while-attaching",
+	.story = "E1 takes a volume by force and waits for E0's promise; E2 takes it: E1's attach "
+		 "ends with a refusal, not never.",
+	.shape = shape_three_engines,
+	.drive = drive_taken_while_attaching,
+};
+
 const struct scenario *const scenarios_found[] = {&hello_unanswered, &lease_unanswered,
-						  &deposed_owner, NULL};
+						  &deposed_owner, &taken_while_attaching, NULL};

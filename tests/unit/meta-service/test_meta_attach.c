@@ -163,6 +163,32 @@ START_TEST(repeated_force_keeps_waiting)
 }
 END_TEST
 
+/* Three in a row: the second one's ATTACH has not been answered when the third takes the volume from it. */
+START_TEST(one_that_waits_hears_that_it_was_taken)
+{
+	struct peer third = new_engine(3);
+	const struct msg *answer;
+
+	setup();
+	f.w->now_ns += 100 * NS_PER_S;
+	peer_return(f.w, &f.first);
+	peer_return(f.w, &f.second);
+	peer_return(f.w, &third);
+	peer_attach(f.w, &f.first, "v", false);
+	peer_keepalive(f.w, &f.first);
+	ck_assert(peer_attach(f.w, &f.second, "v", true) == NULL);
+	ck_assert(peer_attach(f.w, &third, "v", true) == NULL);
+	answer = find_output(f.w, f.second.connection, MSG_ATTACH_OK);
+	ck_assert(answer != NULL);
+	ck_assert_int_eq(answer->status, WIRE_BUSY);
+	ck_assert(strstr(answer->u.volume.text, "host3") != NULL);
+	world_tick(f.w, 2500);
+	ck_assert(find_output(f.w, f.second.connection, MSG_ATTACH_OK) == NULL);
+	ck_assert_int_eq(find_output(f.w, third.connection, MSG_ATTACH_OK)->status, WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(dead_holder_is_replaced_without_force)
 {
 	struct peer *keep[] = {&f.second};
@@ -285,8 +311,8 @@ END_TEST
 WORLD_MAIN("meta attach", attachment_is_durable, live_holder_keeps_others_out,
 	   holder_attaches_again, no_such_volume, detach_frees_it, force_waits_for_the_promise,
 	   holder_that_was_never_granted_is_not_waited_for, repeated_force_keeps_waiting,
-	   dead_holder_is_replaced_without_force, holder_has_time_to_come_back_after_a_restart,
-	   force_after_a_restart_waits_a_full_promise, restart_during_the_wait_waits_anew,
-	   nothing_is_granted_before_the_chunk_servers_are_back,
+	   one_that_waits_hears_that_it_was_taken, dead_holder_is_replaced_without_force,
+	   holder_has_time_to_come_back_after_a_restart, force_after_a_restart_waits_a_full_promise,
+	   restart_during_the_wait_waits_anew, nothing_is_granted_before_the_chunk_servers_are_back,
 	   a_dead_chunk_server_is_not_waited_for_longer_than_a_session,
 	   read_only_excludes_others_and_says_so)
