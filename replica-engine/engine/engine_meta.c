@@ -167,12 +167,34 @@ static void list_answered(struct engine *e, const struct msg *msg)
 	}
 }
 
+/*
+ * metad shows us the list of a chunk whose lease we do not have: to a former owner, or because we are the owner on record. The
+ * latter is so when the answer to a LEASE was lost and nothing here asked again. Then metad waits for us to repair, and nobody
+ * does: it is told that we are not the one. (A former owner hears NOT_OWNER, which is no news.)
+ */
+static void disown(struct engine *e, const struct msg_chunk *chunk)
+{
+	struct msg msg = {.type = MSG_LEASE_RETURN, .id = ++e->next_id};
+
+	msg.u.lease_return.chunk = chunk->chunk;
+	msg.u.lease_return.epoch = chunk->epoch;
+	engine_meta_send(e, &msg);
+}
+
+static bool is_idle(const struct chunk *c)
+{
+	return c->owner.phase == OWNER_IDLE && !c->lease_sent && !c->lease_wanted &&
+	       !c->owner.request_count;
+}
+
 static void list_changed(struct engine *e, const struct msg *msg)
 {
 	struct chunk *c = engine_chunk_by_id(e, msg->u.list.chunk.chunk);
 	struct owner_event event = {.chunk = &msg->u.list.chunk};
 
-	if (!c || c->allocating)
+	if (msg->type == MSG_LIST && engine_meta_up(e) && !e->stopping && (!c || is_idle(c)))
+		disown(e, &msg->u.list.chunk);
+	if (!c)
 		return;
 	event.kind = msg->type == MSG_LIST ? OWNER_EVENT_LIST : OWNER_EVENT_CHANGED;
 	event.status = msg->status;

@@ -116,6 +116,7 @@ static void commit_run(struct sim_event *event)
 		apply_pending(rows);
 	sim_trace(rows->sim, "commit of %zu rows: %d", rows->pending_count, error);
 	rows->pending = NULL;
+	rows->pending_count = 0;
 	rows->done = NULL;
 	done(rows->done_context, error);
 }
@@ -188,6 +189,21 @@ void sim_rows_process_ended(struct sim_rows *rows)
 		apply_pending(rows);
 	rows->done = NULL;
 	rows->pending = NULL;
+	rows->pending_count = 0;
+}
+
+bool sim_rows_granting(const struct sim_rows *rows, uint64_t chunk)
+{
+	const struct meta_chunk_row *now = sim_rows_chunk(rows, chunk);
+
+	for (size_t i = 0; now && i < rows->pending_count; i++) {
+		const struct meta_row *row = &rows->pending[i];
+
+		if (row->kind == META_ROW_CHUNK && row->u.chunk.chunk == chunk &&
+		    row->u.chunk.epoch > now->epoch)
+			return true;
+	}
+	return false;
 }
 
 void sim_rows_fail(struct sim_rows *rows, unsigned commits)

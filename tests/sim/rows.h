@@ -18,6 +18,8 @@ void sim_rows_free(struct sim_rows *rows);
 struct meta_store *sim_rows_open(struct sim_rows *rows, struct sim_process *process);
 void sim_rows_process_ended(struct sim_rows *rows);
 
+/* The lease of this chunk is being granted: committed, or not, if metad dies now. */
+bool sim_rows_granting(const struct sim_rows *rows, uint64_t chunk);
 /* The next commits fail, each done or not by chance. */
 void sim_rows_fail(struct sim_rows *rows, unsigned commits);
 void sim_rows_set_slow(struct sim_rows *rows, uint32_t times);

@@ -124,5 +124,67 @@ static const struct scenario taken_while_attaching = {
 	.drive = drive_taken_while_attaching,
 };
 
-const struct scenario *const scenarios_found[] = {&hello_unanswered, &lease_unanswered,
-						  &deposed_owner, &taken_while_attaching, NULL};
+/*
+ * A chunk that nobody has attached is to be repaired. The grant of the lease is committed, its answer is lost with metad, and the
+ * metad that comes next is not ready when the chunk server asks again.
+ */
+static void shape_repair(struct params *p)
+{
+	shape_scripted(p);
+	p->servers = 4;
+	p->rows_latency_ns = 100 * NS_PER_MS;
+}
+
+static bool listed(struct cluster *c, unsigned server)
+{
+	const struct meta_chunk_row *row = cluster_chunk(c, 0, 0);
+
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		if (cluster_server_of_cid(c, row->replicas[i].cid) == (int)server)
+			return true;
+	}
+	return false;
+}
+
+static bool drive_repair_unanswered(struct cluster *c)
+{
+	uint64_t chunk, epoch;
+	unsigned gone;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)) ||
+	    !step_detach(c, 0, 0))
+		return false;
+	chunk = cluster_chunk(c, 0, 0)->chunk;
+	epoch = cluster_chunk(c, 0, 0)->epoch;
+	/* It stays away, so every metad waits some seconds for it before it grants anything. */
+	gone = server_of(c, 0, 0, 0);
+	kill_server(c, gone);
+	while (!c->sim.failed && cluster_chunk(c, 0, 0)->epoch == epoch) {
+		uint64_t limit_ns = c->sim.now_ns + SECONDS(60);
+
+		while (!c->sim.failed && c->sim.now_ns < limit_ns &&
+		       !sim_rows_granting(c->rows, chunk))
+			run_for(c, NS_PER_MS);
+		if (!step_expect(c, c->sim.now_ns < limit_ns, "somebody is to repair the chunk"))
+			return false;
+		kill_metad(c, 0);
+		node_let_up(&c->metads[0].node);
+	}
+	for (unsigned i = 0; i < 600 && listed(c, gone) && run_for(c, 100 * NS_PER_MS);)
+		i++;
+	return step_expect(c, !listed(c, gone), "the dead replica is replaced within a minute") &&
+	       step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+}
+
+static const struct scenario repair_unanswered = {
+	.name = "repair-lease-unanswered",
+	.story = "metad dies after it has committed a lease for repair and before it says so: the "
+		 "owner on record does not know of it, and somebody repairs all the same.",
+	.shape = shape_repair,
+	.drive = drive_repair_unanswered,
+};
+
+const struct scenario *const scenarios_found[] = {&hello_unanswered,  &lease_unanswered,
+						  &deposed_owner,     &taken_while_attaching,
+						  &repair_unanswered, NULL};

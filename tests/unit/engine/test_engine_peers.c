@@ -355,6 +355,24 @@ START_TEST(a_repair_that_is_refused_ends)
 }
 END_TEST
 
+/* The grant was committed, its answer was lost, and the next metad was not ready to answer again. */
+START_TEST(a_lease_that_nobody_here_knows_of_is_returned)
+{
+	struct msg refused = {.type = MSG_LEASE_OK, .status = WIRE_NOT_LEADER};
+	struct msg list = {.type = MSG_LIST};
+
+	repairing();
+	list.u.list.chunk = chunk_record(0, ++w.epoch);
+	engine_meta_message(w.engine, &list); /* asked again already: the answer will tell */
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE_RETURN], 0);
+	engine_meta_message(w.engine, &refused);
+	pass_ms(1000);
+	engine_meta_message(w.engine, &list);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_LEASE_RETURN], 1);
+	world_end();
+}
+END_TEST
+
 START_TEST(an_engine_that_stops_gives_up_its_repairs)
 {
 	struct msg m = {.type = MSG_LIST};
@@ -394,6 +412,7 @@ int main(void)
 		a_repair_takes_the_lease_and_gives_it_back,
 		a_repair_whose_session_broke_asks_again,
 		a_repair_that_is_refused_ends,
+		a_lease_that_nobody_here_knows_of_is_returned,
 		an_engine_that_stops_gives_up_its_repairs,
 	};
 	Suite *suite = suite_create("engine, peers");
