@@ -9,6 +9,10 @@ static void server_failed(struct sim_server *s, const char *what, int status, co
 {
 	struct cluster *c = s->node.cluster;
 
+	/* Ended by a crash at any point, a disk that keeps its promises opens again. */
+	if (sim_disk_is_sound(s->disk))
+		sim_fail(&c->sim, "disks open after a crash", 0, "%s: %s: %d %s",
+			 s->node.process->name, what, status, why ? why : "");
 	s->failed_starts++;
 	snprintf(s->failure, sizeof s->failure, "%s: %d %s", what, status, why ? why : "");
 	sim_trace(&c->sim, "%s", s->failure);
@@ -40,6 +44,7 @@ static void on_opened(void *context, int status, const char *why, struct store *
 		server_failed(s, "the disk can't be opened", status, why);
 		return;
 	}
+	s->failed_starts = 0;
 	options.instance = uuid_from_random(high, p->clock.random(&p->clock));
 	s->chunkd = chunkd_new(&environment, &options, error);
 	if (!s->chunkd)
@@ -117,6 +122,7 @@ void cluster_replace_disk(struct cluster *c, unsigned i)
 	assert(!s->node.process->running);
 	sim_disk_wipe(s->disk);
 	s->formatted = false;
+	s->failed_starts = 0;
 	s->disk_number++;
 	observer_disk_replaced(c->observer, s->node.process);
 	sim_trace(&c->sim, "%s has a new disk", s->node.process->name);

@@ -61,6 +61,7 @@ struct sim_disk {
 	unsigned under_way_count;
 	uint32_t slow;
 	bool failing;
+	bool damaged; /* has lost, mixed up or spoilt something */
 	unsigned lose, misdirect;
 	uint64_t spare_below;
 };
@@ -443,7 +444,7 @@ void sim_disk_wipe(struct sim_disk *d)
 		d->pages[i] = NULL;
 	}
 	d->pages_in_use = 0;
-	d->failing = false;
+	d->failing = d->damaged = false;
 	d->lose = d->misdirect = 0;
 }
 
@@ -526,6 +527,7 @@ static bool random_sector(struct sim_disk *d, uint64_t *sector)
 
 void sim_disk_fail_reads(struct sim_disk *d, unsigned sectors)
 {
+	d->damaged = true;
 	while (sectors--) {
 		struct bad_sector *b, *known;
 		uint64_t sector;
@@ -544,6 +546,7 @@ void sim_disk_fail_reads(struct sim_disk *d, unsigned sectors)
 
 void sim_disk_rot(struct sim_disk *d, unsigned sectors)
 {
+	d->damaged = true;
 	while (sectors--) {
 		uint64_t sector;
 		uint8_t data[SECTOR];
@@ -561,16 +564,23 @@ void sim_disk_rot(struct sim_disk *d, unsigned sectors)
 void sim_disk_lose_writes(struct sim_disk *d, unsigned count)
 {
 	d->lose = count;
+	d->damaged |= count != 0;
 }
 
 void sim_disk_misdirect_writes(struct sim_disk *d, unsigned count)
 {
 	d->misdirect = count;
+	d->damaged |= count != 0;
 }
 
 void sim_disk_spare_below(struct sim_disk *d, uint64_t offset)
 {
 	d->spare_below = offset;
+}
+
+bool sim_disk_is_sound(const struct sim_disk *d)
+{
+	return !d->damaged && !d->failing;
 }
 
 uint64_t sim_disk_bytes_in_use(const struct sim_disk *d)

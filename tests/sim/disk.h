@@ -56,6 +56,8 @@ void sim_disk_poke(struct sim_disk *disk, uint64_t offset, size_t bytes, const v
 /* Only sectors at or above this offset rot, fail, or are lost (0: all). */
 void sim_disk_spare_below(struct sim_disk *disk, uint64_t offset);
 
+/* True if it has kept its promises since it was new: only then must what is on it be there. */
+bool sim_disk_is_sound(const struct sim_disk *disk);
 uint64_t sim_disk_bytes_in_use(const struct sim_disk *disk);
 unsigned sim_disk_requests_under_way(const struct sim_disk *disk);
 

@@ -167,6 +167,17 @@ static bool disk_is_spare(const struct cluster *c, unsigned server)
 	return true;
 }
 
+void server_replace_dead_disk(struct cluster *c, unsigned server)
+{
+	struct sim_server *s = &c->servers[server];
+
+	if (!disk_is_spare(c, server))
+		return;
+	node_kill_any(&s->node, false);
+	cluster_replace_disk(c, server);
+	node_start(&s->node);
+}
+
 static void isolate(struct cluster *c, const struct fault *f,
 		    void (*link)(struct sim_net *net, unsigned from, unsigned to))
 {

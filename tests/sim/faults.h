@@ -18,6 +18,8 @@ void node_hold_down(struct node *n); /* the caller kills it */
 void node_let_up(struct node *n);
 void host_power_off(struct cluster *c, unsigned host);
 void host_power_on(struct cluster *c, unsigned host);
+/* An empty disk in the place of one that can't be opened any more, if no chunk needs that one. */
+void server_replace_dead_disk(struct cluster *c, unsigned server);
 void node_pause(struct node *n);
 void node_continue(struct node *n);
 void power_off_all(struct cluster *c);

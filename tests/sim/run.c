@@ -12,12 +12,13 @@
 #define TICK_NS (100 * NS_PER_MS)
 
 /* Bounds of the liveness phase and of growth, with room for slow parameters. */
-#define BOOT_NS       (60 * NS_PER_S)
-#define HELD_NS       (60 * NS_PER_S)
-#define REDUNDANCY_NS (240 * NS_PER_S)
-#define VERIFY_NS     (120 * NS_PER_S)
-#define EVENTS_MAX    UINT64_C(30000000)
-#define WIRE_MAX      (256 * MIB)
+#define BOOT_NS          (60 * NS_PER_S)
+#define HELD_NS          (60 * NS_PER_S)
+#define REDUNDANCY_NS    (240 * NS_PER_S)
+#define VERIFY_NS        (120 * NS_PER_S)
+#define DEAD_DISK_STARTS 5
+#define EVENTS_MAX       UINT64_C(30000000)
+#define WIRE_MAX         (256 * MIB)
 
 /* ---- what goes on all the time ---- */
 
@@ -42,6 +43,11 @@ static void tick_run(struct sim_event *event)
 		if (v->created && !c->manual && !volume_in_use(c, i) &&
 		    c->sim.now_ns >= v->reattach_at_ns)
 			attach_somewhere(c, v);
+	}
+	/* What an operator does with a disk that keeps its chunk server from starting. */
+	for (unsigned i = 0; i < c->params.servers; i++) {
+		if (c->servers[i].failed_starts >= DEAD_DISK_STARTS)
+			server_replace_dead_disk(c, i);
 	}
 	c->bytes_under_way_max = MAX(c->bytes_under_way_max, net_bytes_under_way(c->sim.net));
 	if (c->bytes_under_way_max > WIRE_MAX)
