@@ -9,6 +9,9 @@
 
 #include "common/base/prng.h"
 
+/* The part of all pages that may be there which is kept for discards and repair. */
+#define KEPT_PART 16
+
 struct chunk *chunk_find(const struct store *store, uint64_t id)
 {
 	struct chunk *c;
@@ -144,15 +147,19 @@ struct disk_unit *unit_change(struct store *store, struct chunk *c, uint32_t uni
 	return &ref->page->units[unit % UNITS_PER_PAGE];
 }
 
-bool pages_allow(const struct store *store, uint64_t pages)
+bool pages_allow(const struct store *store, uint64_t pages, bool kept)
 {
-	uint64_t limit = store->options.memory_limit_bytes;
+	uint64_t limit = store->options.memory_limit_bytes, slots = store->slots.count;
 	uint64_t roots = (store->index_count + 1 + ROOT_ENTRIES - 1) / ROOT_ENTRIES + 1;
 
+	if (!kept) {
+		limit -= limit / KEPT_PART;
+		slots -= slots / KEPT_PART;
+	}
 	if (pages && limit &&
 	    store_memory_bytes(store) + pages * (sizeof(struct unit_page) + 16) > limit)
 		return false;
-	return 2 * (store->unit_pages + store->chunk_pages + roots + pages) <= store->slots.count &&
+	return 2 * (store->unit_pages + store->chunk_pages + roots + pages) <= slots &&
 	       store->index_count + 1 < ROOTS_MAX * ROOT_ENTRIES;
 }
 

@@ -5,6 +5,8 @@
 #include "replica-engine/store/store_internal.h"
 
 #define ZERO_BYTES (1 * MIB)
+/* So that there is something beside what is kept for overwrites and repair. */
+#define UNITS_MIN (OVERWRITE_UNITS * 3 / 2)
 
 enum step {
 	STEP_UNMAKE, /* both superblocks become invalid */
@@ -68,7 +70,7 @@ static const char *lay_out(struct io_disk *disk, const struct store_format_optio
 	memcpy(super->disk, options->disk.bytes, sizeof super->disk);
 	super->metadata_offset = super->journal_offset + journal;
 	data = ROUND_UP(super->metadata_offset + metadata, UNIT_BYTES);
-	if (data + sizeof *super + 16 * UNIT_BYTES > size)
+	if (data + sizeof *super + UNITS_MIN * UNIT_BYTES > size)
 		return "the disk is too small for the journal and metadata asked for";
 	super->data_offset = data;
 	super->unit_count = MIN((size - sizeof *super - data) / UNIT_BYTES, PLACE_NONE - 1);

@@ -96,6 +96,7 @@ bool admit_copy(struct store *store, struct store_op *op)
 	struct disk_unit *u;
 	struct disk_record_copy *r;
 	struct copy_plan plan;
+	enum places_verdict room;
 	uint32_t data_bytes;
 	struct version version;
 	struct batch *b;
@@ -107,10 +108,12 @@ bool admit_copy(struct store *store, struct store_op *op)
 	if (!op->roll && !(u && (u->flags & UNIT_INVALID)))
 		return mutate_answer(store, op, STORE_NOT_APPLIED);
 	plan_copy(store, u, op, &plan);
-	if ((plan.data && !plan.keep_place &&
-	     !places_allow(store, 1, u && u->place && store->refs[u->place - 1] == 1, true)) ||
-	    !pages_allow(store, !u))
+	room = places_judge(store, plan.data && !plan.keep_place,
+			    u && u->place && store->refs[u->place - 1] == 1, true);
+	if (room == PLACES_FULL || !pages_allow(store, !u, true))
 		return mutate_answer(store, op, STORE_NO_SPACE);
+	if (room == PLACES_LATER)
+		return false;
 	data_bytes = plan.to_journal ? (uint32_t)__builtin_popcount(plan.data) * BLOCK_BYTES : 0;
 	b = plan.cow ? batch_for_cow(store, u->place - 1, sizeof *r, data_bytes)
 		     : journal_collect(store, sizeof *r, data_bytes);
@@ -135,6 +138,7 @@ bool admit_repair(struct store *store, struct store_op *op)
 	struct chunk *c = mutate_chunk(store, op->chunk);
 	struct disk_unit *u;
 	struct disk_record_repair *r;
+	enum places_verdict room;
 	struct batch *b;
 
 	if (!c)
@@ -143,8 +147,11 @@ bool admit_repair(struct store *store, struct store_op *op)
 	u = unit_find(c, op->unit);
 	if (!u || (u->flags & UNIT_INVALID) || !version_equal(unit_version(u), op->position))
 		return mutate_answer(store, op, STORE_NOT_APPLIED);
-	if (!u->place && !places_allow(store, 1, 0, true))
+	room = u->place ? PLACES_ALLOW : places_judge(store, 1, 0, true);
+	if (room == PLACES_FULL)
 		return mutate_answer(store, op, STORE_NO_SPACE);
+	if (room == PLACES_LATER)
+		return false;
 	b = journal_collect(store, sizeof *r,
 			    (uint32_t)__builtin_popcount(op->block_mask) * BLOCK_BYTES);
 	if (!b)
@@ -201,7 +208,7 @@ bool admit_invalidate(struct store *store, struct store_op *op)
 	op->invalid_count = differing_units(c, op, op->invalid, &missing);
 	if (!op->invalid_count)
 		return mutate_answer(store, op, STORE_OK);
-	if (!pages_allow(store, missing))
+	if (!pages_allow(store, missing, true))
 		return mutate_answer(store, op, STORE_NO_SPACE);
 	bytes = (uint32_t)sizeof *r + ROUND_UP((c->unit_count + 7) / 8, 8u);
 	b = journal_collect(store, bytes, 0);

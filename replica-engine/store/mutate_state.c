@@ -27,7 +27,7 @@ bool admit_create(struct store *store, struct store_op *op)
 	if (!mutate_chunk(store, op->chunk)) {
 		assert(op->chunk_bytes > 0 && op->chunk_bytes <= CHUNK_BYTES_MAX &&
 		       op->chunk_bytes % UNIT_BYTES == 0);
-		if (!pages_allow(store, 1))
+		if (!pages_allow(store, 1, false))
 			return mutate_answer(store, op, STORE_NO_SPACE);
 	}
 	return record_state(store, op, RECORD_CREATE);
@@ -35,7 +35,7 @@ bool admit_create(struct store *store, struct store_op *op)
 
 bool admit_delete(struct store *store, struct store_op *op)
 {
-	if (!chunk_find(store, op->chunk) && !pages_allow(store, 0))
+	if (!chunk_find(store, op->chunk) && !pages_allow(store, 0, true))
 		return mutate_answer(store, op, STORE_NO_SPACE);
 	return record_state(store, op, RECORD_DELETE);
 }
@@ -67,7 +67,7 @@ bool admit_clone(struct store *store, struct store_op *op)
 		return mutate_answer(store, op, STORE_EXISTS);
 	if (!origin)
 		return mutate_answer(store, op, STORE_NOT_FOUND);
-	if (!places_sharable(store, origin, &pages) || !pages_allow(store, pages + 1))
+	if (!places_sharable(store, origin, &pages) || !pages_allow(store, pages + 1, false))
 		return mutate_answer(store, op, STORE_NO_SPACE);
 	return record_state(store, op, RECORD_CLONE);
 }

@@ -153,6 +153,7 @@ bool admit_write(struct store *store, struct store_op *op)
 	struct chunk *c = mutate_chunk(store, op->chunk);
 	struct disk_record_write *r;
 	struct write_plan plan;
+	enum places_verdict room;
 	uint32_t bytes;
 	struct batch *b;
 
@@ -162,9 +163,12 @@ bool admit_write(struct store *store, struct store_op *op)
 	       op->bytes % BLOCK_BYTES == 0 &&
 	       (uint64_t)op->offset + op->bytes <= c->now.chunk_bytes);
 	plan_write(store, c, op, &plan);
-	if (!places_allow(store, plan.taken, plan.given_back, false) ||
-	    !pages_allow(store, pages_missing(c, plan.first, plan.first + plan.units - 1)))
+	room = places_judge(store, plan.taken, plan.given_back, false);
+	if (room == PLACES_FULL ||
+	    !pages_allow(store, pages_missing(c, plan.first, plan.first + plan.units - 1), false))
 		return mutate_answer(store, op, STORE_NO_SPACE);
+	if (room == PLACES_LATER)
+		return false;
 	bytes = record_write_bytes(plan.units, op->bytes / BLOCK_BYTES);
 	b = collect_write(store, c, &plan, bytes);
 	if (!b)
@@ -193,8 +197,10 @@ bool admit_zero(struct store *store, struct store_op *op)
 		return mutate_answer(store, op, STORE_NOT_FOUND);
 	assert(op->bytes > 0 && op->offset % BLOCK_BYTES == 0 && op->bytes % BLOCK_BYTES == 0 &&
 	       (uint64_t)op->offset + op->bytes <= c->now.chunk_bytes);
-	if (!pages_allow(store, pages_missing(c, op->offset / UNIT_BYTES,
-					      (op->offset + op->bytes - 1) / UNIT_BYTES)))
+	if (!pages_allow(store,
+			 pages_missing(c, op->offset / UNIT_BYTES,
+				       (op->offset + op->bytes - 1) / UNIT_BYTES),
+			 true))
 		return mutate_answer(store, op, STORE_NO_SPACE);
 	b = journal_collect(store, sizeof *r, 0);
 	if (!b)

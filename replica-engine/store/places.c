@@ -3,7 +3,11 @@
  *
  * A place that nobody refers to any more may not be written at once: a crash could forget the record that freed it, and
  * recovery looks at the data of records that were not confirmed. So it waits until a batch that is durable itself
- * confirms the batch with the freeing record (journal.confirmed_operation).
+ * confirms the batch with the freeing record (journal.confirmed_operation), and until write-back has let go of it.
+ *
+ * Nobody but overwrites may take the last OVERWRITE_UNITS places: an overwrite of whole units takes as many as it gives
+ * back, so their number stays, and one that finds none at this moment waits for those that were given back instead of
+ * being refused.
  */
 #include "replica-engine/store/store_internal.h"
 
@@ -12,13 +16,18 @@ uint64_t places_free(const struct store *store)
 	return store->places.free + store->freed_count;
 }
 
-bool places_allow(const struct store *store, uint32_t taken, uint32_t given_back, bool repair)
+enum places_verdict places_judge(const struct store *store, uint32_t taken, uint32_t given_back,
+				 bool repair)
 {
-	uint64_t reserve = repair ? store->reserve_units / 2 : store->reserve_units;
+	uint64_t total = places_free(store);
+	uint64_t keep =
+		repair ? (store->reserve_units + OVERWRITE_UNITS) / 2 : store->reserve_units;
 
-	if (taken > store->places.free)
-		return false;
-	return taken <= given_back || places_free(store) + given_back >= taken + reserve;
+	if (taken > given_back && total + given_back < taken + keep)
+		return PLACES_FULL;
+	if (taken > total)
+		return PLACES_FULL;
+	return taken > store->places.free ? PLACES_LATER : PLACES_ALLOW;
 }
 
 uint32_t place_take(struct store *store)

@@ -15,7 +15,8 @@ struct store *store_new(struct io_disk *disk, const struct store_options *option
 	store->super = *super;
 	store->seed = store_seed(super->disk);
 	store->unit_count = (uint32_t)super->unit_count;
-	store->reserve_units = MIN(MAX(store->unit_count / 64, 4u), RESERVE_UNITS_MAX);
+	store->reserve_units =
+		OVERWRITE_UNITS + MIN(MAX(store->unit_count / 64, 4u), RESERVE_UNITS_MAX);
 	TAILQ_INIT(&store->dirty_chunks);
 	TAILQ_INIT(&store->graves);
 	TAILQ_INIT(&store->waiting);

@@ -9,6 +9,10 @@
  *     completed one, each block passing its checksum;
  *   - a fault of the disk is a status, never an abort and never wrong bytes presented as good.
  *
+ * Space: a write into what is there already (and not shared with a clone), a ZERO and a DISCARD are never refused with
+ * STORE_NO_SPACE, however full the disk is; new data is refused before anything of it has happened (docs/DISK-FORMAT.md, 9).
+ * Only a DISCARD or ZERO of units that were never written can be refused, when the metadata region is exhausted to the last page.
+ *
  * The store does not judge epochs or generations: the replica core (replica-engine/core) decides what may be applied
  * and in which order. The store records what it is told.
  */

@@ -35,6 +35,8 @@
 #define SEGMENT_BYTES_MAX (2 * MIB)
 #define OPEN_DEPTH        8u
 #define MEMORY_PER_TIB    (GIB * 16 / 10)
+/* The most units that one write touches: places that only overwrites may take. */
+#define OVERWRITE_UNITS (IO_BYTES_MAX / UNIT_BYTES + 1)
 
 /* ---- chunks and units ---- */
 
@@ -301,8 +303,14 @@ static inline uint64_t slot_offset(const struct store *store, uint32_t slot)
 }
 
 /* ---- places.c ---- */
-/* Net new places that an operation may take; repair may use the reserve. */
-bool places_allow(const struct store *store, uint32_t taken, uint32_t given_back, bool repair);
+enum places_verdict {
+	PLACES_ALLOW,
+	PLACES_LATER, /* those that were given back can't be written yet, but soon */
+	PLACES_FULL,
+};
+/* May an operation take so many places, and give others back? Repair may use half of the reserve. */
+enum places_verdict places_judge(const struct store *store, uint32_t taken, uint32_t given_back,
+				 bool repair);
 uint32_t place_take(struct store *store);
 void place_ref(struct store *store, uint32_t place);
 void place_unref(struct store *store, uint32_t place);
@@ -323,8 +331,11 @@ void unit_table_free(struct unit_table *table);
 struct disk_unit *unit_find(const struct chunk *c, uint32_t unit);
 /* For a change: makes the page if there is none, keeps its image for a running checkpoint. */
 struct disk_unit *unit_change(struct store *store, struct chunk *c, uint32_t unit);
-/* May there be so many pages more? The metadata region bounds them, and the memory that they take. */
-bool pages_allow(const struct store *store, uint64_t pages);
+/*
+ * May there be so many pages more? The metadata region bounds them, and the memory that they take. What gives room back
+ * (ZERO, DISCARD) and what repairs may use the part that is kept for it.
+ */
+bool pages_allow(const struct store *store, uint64_t pages, bool kept);
 uint32_t pages_missing(const struct chunk *c, uint32_t first_unit, uint32_t last_unit);
 void unit_set_version(struct chunk *c, struct disk_unit *u, uint32_t unit, struct version version);
 void chunk_free_all(struct store *store);

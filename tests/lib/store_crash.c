@@ -37,6 +37,8 @@ struct run {
 	struct step *early;    /* before the recording */
 	uint32_t tag;
 	uint64_t generation, commit;
+	bool shared[MODEL_CHUNKS]; /* was ever cloned, or a clone: an overwrite may need room */
+	unsigned refused; /* operations that may have been refused because of one before them */
 };
 
 static void problem(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -227,6 +229,21 @@ static void make_step(struct run *r, struct step *s, const struct model *m)
 
 /* ---- running ---- */
 
+/* Refused for want of space: only what brings something new, or stands behind such a write. */
+static void check_refused(struct run *r, const struct store_op *op)
+{
+	const struct model_chunk *c = &r->now.chunks[op->chunk - 1];
+	bool overwrite = op->kind == STORE_WRITE && c->exists && !r->shared[op->chunk - 1];
+
+	for (uint32_t block = op->offset / BLOCK_BYTES;
+	     overwrite && block < (op->offset + op->bytes) / BLOCK_BYTES; block++)
+		overwrite = c->units[block / UNIT_BLOCKS].tags[block % UNIT_BLOCKS] != 0;
+	if (!r->refused && (overwrite || op->kind == STORE_ZERO || op->kind == STORE_DISCARD))
+		problem(r, "operation kind %d of chunk %llu, which needs no room, was refused",
+			op->kind, (unsigned long long)op->chunk);
+	r->refused = r->options->depth;
+}
+
 static void step_done(struct store_op *op)
 {
 	struct step *s = op->context;
@@ -240,9 +257,15 @@ static void step_done(struct store_op *op)
 	s->completed_at = r->recording ? mem_disk_events(r->disk) : 0;
 	r->in_flight--;
 	expected = model_apply(&r->now, op, s->tag);
-	if (op->status == STORE_NO_SPACE)
+	if (op->status == STORE_NO_SPACE) {
 		r->now = before;
-	else if (op->status != expected)
+		check_refused(r, op);
+	} else if (r->refused) {
+		r->refused--;
+	}
+	if (op->kind == STORE_CLONE)
+		r->shared[op->chunk - 1] = r->shared[op->origin - 1] = true;
+	if (op->status != STORE_NO_SPACE && op->status != expected)
 		problem(r, "operation kind %d of chunk %llu: status %d instead of %d", op->kind,
 			(unsigned long long)op->chunk, op->status, expected);
 	if (r->recording) {
@@ -323,7 +346,7 @@ static void prepare(struct run *r)
 	unsigned count = 0;
 
 	/* Small disks run full, and use places again soon. */
-	r->disk = mem_disk_new(9 * MIB / 2 + r->options->seed % 4 * MIB, r->options->seed);
+	r->disk = mem_disk_new(4 * MIB + r->options->seed % 4 * MIB, r->options->seed);
 	if (driver_format(r->disk, MIB)) {
 		problem(r, "format failed");
 		return;

@@ -12,16 +12,21 @@ static void format_done(void *context, int status, const char *why)
 	*(int *)context = status;
 }
 
-int driver_format(struct mem_disk *m, uint64_t journal_bytes)
+int driver_format_with(struct mem_disk *m, const struct store_format_options *options)
 {
-	struct store_format_options options = {.journal_bytes = journal_bytes,
-					       .disk = uuid_from_random(1, 2)};
 	int status = 1;
 
-	store_format(mem_disk_io(m), &options, format_done, &status);
+	store_format(mem_disk_io(m), options, format_done, &status);
 	mem_disk_run(m);
 	assert(status <= 0);
 	return status;
+}
+
+int driver_format(struct mem_disk *m, uint64_t journal_bytes)
+{
+	return driver_format_with(m,
+				  &(struct store_format_options){.journal_bytes = journal_bytes,
+								 .disk = uuid_from_random(1, 2)});
 }
 
 static void open_done(void *context, int status, const char *why, struct store *store)

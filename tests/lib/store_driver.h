@@ -13,6 +13,7 @@ struct opened {
 };
 
 int driver_format(struct mem_disk *m, uint64_t journal_bytes);
+int driver_format_with(struct mem_disk *m, const struct store_format_options *options);
 /* Opens; the disk's requests are run until it is told. */
 struct opened driver_open(struct mem_disk *m);
 struct opened driver_open_with(struct mem_disk *m, const struct store_options *options);
