@@ -174,11 +174,28 @@ static void copyhold_close(void *handle)
 	volume_close(handover, handle);
 }
 
+struct size_call {
+	struct call call;
+	const struct engine_volume *volume;
+	uint64_t bytes;
+};
+
+static void size_run(struct call *call, struct engine *engine)
+{
+	struct size_call *s = container_of(call, struct size_call, call);
+
+	(void)engine;
+	s->bytes = engine_volume_size_bytes(s->volume);
+	call_end(call, 0);
+}
+
+/* The engine's thread is asked: there the size may change. nbdkit keeps it for as long as the connection lives. */
 static int64_t copyhold_get_size(void *handle)
 {
-	uint64_t bytes = engine_volume_size_bytes(volume_engine(handle));
+	struct size_call s = {.call.run = size_run, .volume = volume_engine(handle)};
 
-	return (int64_t)MIN(bytes, (uint64_t)INT64_MAX / BLOCK_BYTES * BLOCK_BYTES);
+	handover_call(handover, &s.call);
+	return (int64_t)MIN(s.bytes, (uint64_t)INT64_MAX / BLOCK_BYTES * BLOCK_BYTES);
 }
 
 static int copyhold_block_size(void *handle, uint32_t *minimum, uint32_t *preferred,

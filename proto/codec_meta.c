@@ -227,6 +227,8 @@ static const char *attach_decode(struct codec *codec, const struct io_frame *fra
 	return codec_name_in(a->volume, pb->volume) ? NULL : bad_name;
 }
 
+static const char part_of_a_block[] = "the volume's size is not of whole blocks";
+
 /* What a volume must be to be served. */
 static const char *volume_check_complete(const struct msg_volume *v)
 {
@@ -235,7 +237,7 @@ static const char *volume_check_complete(const struct msg_volume *v)
 	if (!chunk_bytes_is_legal(v->chunk_bytes))
 		return "no such chunk size";
 	if (v->size_bytes % BLOCK_BYTES)
-		return "the volume's size is not of whole blocks";
+		return part_of_a_block;
 	if (v->replicas == 0 || v->replicas > REPLICAS_MAX)
 		return "no such number of replicas";
 	if (v->min_replicas == 0 || v->min_replicas > v->replicas)
@@ -410,6 +412,34 @@ static const char *detached_decode(struct codec *codec, const struct io_frame *f
 	return codec_text_in(d->text, sizeof d->text, pb->text) ? NULL : long_text;
 }
 
+static const char *resized_check(const struct msg *msg)
+{
+	const struct msg_resized *r = &msg->u.resized;
+
+	return r->size_bytes % BLOCK_BYTES ? part_of_a_block : NULL;
+}
+
+static size_t resized_encode(struct codec *codec, const struct msg *msg)
+{
+	Copyhold__Resized pb;
+
+	copyhold__resized__init(&pb);
+	pb.volume = msg->u.resized.volume;
+	pb.size_bytes = msg->u.resized.size_bytes;
+	return codec_pack(codec, &pb.base);
+}
+
+static const char *resized_decode(struct codec *codec, const struct io_frame *frame,
+				  struct msg *msg)
+{
+	const Copyhold__Resized *pb = codec_unpack(codec, frame, &copyhold__resized__descriptor);
+
+	if (!pb)
+		return codec_malformed;
+	msg->u.resized = (struct msg_resized){pb->volume, pb->size_bytes};
+	return NULL;
+}
+
 /* ---- SERVERS ---- */
 
 static const char *servers_check(const struct msg *msg)
@@ -571,4 +601,5 @@ const struct codec_handler codec_meta_handlers[CODEC_TYPES] = {
 	[MSG_VOLUMES_OK] = {HANDLER(volumes_ok), .check = volumes_ok_check, .answer = true},
 	[MSG_SERVERS] = {HANDLER(servers), .check = servers_check},
 	[MSG_DETACHED] = {HANDLER(detached), .check = detached_check},
+	[MSG_RESIZED] = {HANDLER(resized), .check = resized_check},
 };

@@ -91,6 +91,7 @@ static const char *const type_names[] = {
 	[MSG_DELETE] = "DELETE",
 	[MSG_SERVERS] = "SERVERS",
 	[MSG_DETACHED] = "DETACHED",
+	[MSG_RESIZED] = "RESIZED",
 };
 
 const char *msg_type_name(unsigned type)

@@ -13,7 +13,7 @@
 
 #include "common/base/buf.h"
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 
 #define NAME_BYTES    64  /* volume, server, zone, ... names with the terminating 0 */
 #define ADDRESS_BYTES 128 /* "HOST:PORT" or "unix:/path" with the terminating 0 */
@@ -132,6 +132,7 @@ enum msg_type {
 	MSG_DELETE = 98,     /* delete this replica */
 	MSG_SERVERS = 99,    /* where the chunk servers are */
 	MSG_DETACHED = 100,  /* the attachment was taken away */
+	MSG_RESIZED = 101,   /* an attached volume has grown */
 };
 
 /* The name of a type ("WRITE_OK"), or "?" . */
@@ -570,6 +571,11 @@ struct msg_detached {
 	char text[TEXT_BYTES]; /* by whom, and what to do */
 };
 
+struct msg_resized {
+	uint64_t volume;
+	uint64_t size_bytes;
+};
+
 struct msg {
 	enum msg_type type;
 	uint64_t id;
@@ -615,6 +621,7 @@ struct msg {
 		struct msg_admin_ok admin_ok;
 		struct msg_volumes_ok volumes_ok;
 		struct msg_detached detached;
+		struct msg_resized resized;
 	} u;
 };
 

@@ -243,6 +243,22 @@ void meta_remove_chunk(struct meta *meta, struct chunk *chunk)
 	free(chunk);
 }
 
+void meta_move_chunks(struct meta *meta, struct volume *from, size_t position, struct volume *to)
+{
+	size_t count = from->chunk_count - position;
+
+	assert(to->chunk_count == 0);
+	to->chunks = xrealloc(to->chunks, count * sizeof(struct chunk *));
+	to->chunk_room = to->chunk_count = count;
+	memcpy(to->chunks, from->chunks + position, count * sizeof(struct chunk *));
+	from->chunk_count = position;
+	for (size_t i = 0; i < count; i++) {
+		to->chunks[i]->volume = to;
+		to->chunks[i]->row.volume = to->row.volume;
+		meta_put_chunk(meta, to->chunks[i]);
+	}
+}
+
 struct reported *server_find_report(const struct server *server, uint64_t chunk)
 {
 	struct reported *reported;

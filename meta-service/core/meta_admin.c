@@ -100,6 +100,33 @@ static json_t *volume_delete(struct meta *meta, const struct admin_call *call)
 	return json_pack("{s:s}", "deleted", name);
 }
 
+static json_t *volume_resize(struct meta *meta, const struct admin_call *call)
+{
+	const struct volume *volume;
+	const char *name = "";
+	bool force = false;
+	uint64_t size = 0;
+
+	if (!args_need(call, "name") || !args_need(call, "size_bytes") ||
+	    !args_text(call, "name", &name) || !args_number(call, "size_bytes", INT64_MAX, &size) ||
+	    !args_flag(call, "force", &force))
+		return NULL;
+	volume = meta_resize_volume(meta, name, size, force, call->result);
+	return volume ? json_pack("{s:o}", "volume", show_volume(meta, volume)) : NULL;
+}
+
+static json_t *volume_rename(struct meta *meta, const struct admin_call *call)
+{
+	const char *name = "", *new_name = "";
+	const struct volume *volume;
+
+	if (!args_need(call, "name") || !args_need(call, "new_name") ||
+	    !args_text(call, "name", &name) || !args_text(call, "new_name", &new_name))
+		return NULL;
+	volume = meta_rename_volume(meta, name, new_name, call->result);
+	return volume ? json_pack("{s:o}", "volume", show_volume(meta, volume)) : NULL;
+}
+
 /* An operator accepts this store as the truth: the counters start above everything that was reported. */
 static json_t *meta_confirm(struct meta *meta, const struct admin_call *call)
 {
@@ -144,6 +171,8 @@ static const struct verb {
 	 " name size_bytes replicas min_replicas chunk_bytes "},
 	{"volume.list", admin_volume_list, false, " after "},
 	{"volume.show", admin_volume_show, false, " name "},
+	{"volume.resize", volume_resize, true, " name size_bytes force "},
+	{"volume.rename", volume_rename, true, " name new_name "},
 	{"volume.delete", volume_delete, true, " name force "},
 	{"server.list", admin_server_list, false, " after "},
 	{"server.show", admin_server_show, false, " cid "},

@@ -46,8 +46,7 @@ static json_t *show_holder(const struct meta *meta, const struct volume *volume)
 			 "alive", (int)instance_is_alive(meta, row->holder));
 }
 
-/* What the chunk takes at the replica that has most of it. */
-static uint64_t chunk_allocated_bytes(const struct meta *meta, const struct chunk *chunk)
+uint64_t chunk_allocated_bytes(const struct meta *meta, const struct chunk *chunk)
 {
 	uint64_t most = 0;
 

@@ -195,6 +195,8 @@ struct server *meta_add_server(struct meta *meta, const struct meta_server_row *
 struct chunk *meta_add_chunk(struct meta *meta, struct volume *volume,
 			     const struct meta_chunk_row *row);
 void meta_remove_chunk(struct meta *meta, struct chunk *chunk);
+/* The chunks of one volume from a position on become those of another, which has none. */
+void meta_move_chunks(struct meta *meta, struct volume *from, size_t position, struct volume *to);
 void meta_remove_volume(struct meta *meta, struct volume *volume);
 /* Position of the first chunk of volume with an index >= index. */
 size_t volume_position(const struct volume *volume, uint64_t index);
@@ -281,6 +283,11 @@ struct volume *meta_create_volume(struct meta *meta, const struct volume_request
 				  struct admin_result *result);
 bool meta_delete_volume(struct meta *meta, const char *name, bool force,
 			struct admin_result *result);
+/* False after a refusal: what every volume's name and size must be. */
+bool volume_check_name(const char *name, struct admin_result *result);
+bool volume_check_size(uint64_t size_bytes, struct admin_result *result);
+/* Makes the volume, none of whose chunks has a future, one that is being deleted: DELETE goes to all replicas. */
+void meta_begin_deletion(struct meta *meta, struct volume *volume);
 /*
  * Looks at what this server still has of volumes that are being deleted: sends DELETE for it again, and ends the volumes of
  * which nothing is left.
@@ -302,6 +309,15 @@ void volume_holder_text(const struct volume *volume, char *text, size_t bytes);
 /* RFC 3339 in UTC. */
 #define WALL_TEXT_BYTES 64
 void wall_text(uint64_t wall_ms, char text[WALL_TEXT_BYTES]);
+
+/* ---- another size, another name (meta_resize.c) ---- */
+/* The volume with the new size; NULL after a refusal. force: what lies beyond the new end may be lost. */
+struct volume *meta_resize_volume(struct meta *meta, const char *name, uint64_t size_bytes,
+				  bool force, struct admin_result *result);
+struct volume *meta_rename_volume(struct meta *meta, const char *name, const char *new_name,
+				  struct admin_result *result);
+/* What the chunk takes at the replica that has most of it, as far as was reported. */
+uint64_t chunk_allocated_bytes(const struct meta *meta, const struct chunk *chunk);
 
 /* ---- leases and lists (meta_lease.c, meta_change.c) ---- */
 void meta_on_lease(struct meta *meta, struct connection *connection, const struct msg *msg);

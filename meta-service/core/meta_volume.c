@@ -40,21 +40,34 @@ static bool name_is_good(const char *name)
 	return true;
 }
 
+bool volume_check_name(const char *name, struct admin_result *result)
+{
+	if (name_is_good(name))
+		return true;
+	admin_refuse(result, WIRE_BAD_REQUEST,
+		     "Use 1 to 63 of A-Z a-z 0-9 . _ - and begin with a letter or digit",
+		     "\"%.80s\" can't be the name of a volume", name);
+	return false;
+}
+
+bool volume_check_size(uint64_t size_bytes, struct admin_result *result)
+{
+	if (size_bytes > 0 && size_bytes % BLOCK_BYTES == 0 && size_bytes <= VOLUME_BYTES_MAX)
+		return true;
+	admin_refuse(result, WIRE_BAD_REQUEST,
+		     "Give a multiple of 4096 bytes, for example --size 10G",
+		     "A volume can't have %" PRIu64
+		     " bytes: the size must be a multiple of 4096, above 0 and below 8 EiB",
+		     size_bytes);
+	return false;
+}
+
 /* What the request alone shows. */
 static bool check_request(const struct volume_request *r, struct admin_result *result)
 {
-	if (!name_is_good(r->name))
-		admin_refuse(result, WIRE_BAD_REQUEST,
-			     "Use 1 to 63 of A-Z a-z 0-9 . _ - and begin with a letter or digit",
-			     "\"%.80s\" can't be the name of a volume", r->name);
-	else if (r->size_bytes == 0 || r->size_bytes % BLOCK_BYTES != 0 ||
-		 r->size_bytes > VOLUME_BYTES_MAX)
-		admin_refuse(result, WIRE_BAD_REQUEST,
-			     "Give a multiple of 4096 bytes, for example --size 10G",
-			     "A volume can't have %" PRIu64
-			     " bytes: the size must be a multiple of 4096, above 0 and below 8 EiB",
-			     r->size_bytes);
-	else if (r->replicas < 1 || r->replicas > VOLUME_REPLICAS_MAX)
+	if (!volume_check_name(r->name, result) || !volume_check_size(r->size_bytes, result))
+		return false;
+	if (r->replicas < 1 || r->replicas > VOLUME_REPLICAS_MAX)
 		admin_refuse(result, WIRE_BAD_REQUEST, "Give --replicas 1 to 5; 3 is usual",
 			     "%u replicas are not possible", r->replicas);
 	else if (r->min_replicas < 1 || r->min_replicas > r->replicas)
@@ -175,6 +188,16 @@ void meta_advance_deletions(struct meta *meta, struct server *server)
 	}
 }
 
+void meta_begin_deletion(struct meta *meta, struct volume *volume)
+{
+	volume->row.deleting = true;
+	volume->deleting_since_ns = meta->now_ns;
+	meta_put_volume(meta, volume);
+	for (size_t i = 0; i < volume->chunk_count; i++)
+		delete_replicas(meta, volume->chunks[i]);
+	end_deletion(meta, volume);
+}
+
 bool meta_delete_volume(struct meta *meta, const char *name, bool force,
 			struct admin_result *result)
 {
@@ -197,12 +220,7 @@ bool meta_delete_volume(struct meta *meta, const char *name, bool force,
 	if (!uuid_is_zero(volume->row.holder))
 		meta_detach_by_force(meta, volume, "it was deleted by an operator with --force");
 	trace(TRACE_INFO, MODULE, "volume=%s deleted%s", name, force ? " (--force)" : "");
-	volume->row.deleting = true;
-	volume->deleting_since_ns = meta->now_ns;
-	meta_put_volume(meta, volume);
-	for (size_t i = 0; i < volume->chunk_count; i++)
-		delete_replicas(meta, volume->chunks[i]);
-	end_deletion(meta, volume);
+	meta_begin_deletion(meta, volume);
 	return true;
 }
 

@@ -338,6 +338,20 @@ json_t *attachment_all_to_json(void)
 	return all;
 }
 
+/* How many connections it has (--fuse: they are nbdfuse's), and what was read and written since it is there. */
+static void attached_io(struct table *table, const json_t *entry)
+{
+	const json_t *io = json_object_get(entry, "io");
+	char bytes[TEXT_SIZE_BYTES];
+
+	if (json_object_get(entry, "connections"))
+		table_cell(table, "%llu", (unsigned long long)json_u64(entry, "connections"));
+	else
+		table_cell(table, "-");
+	table_cell(table, "%s", text_size(json_u64(io, "read_bytes"), bytes));
+	table_cell(table, "%s", text_size(json_u64(io, "write_bytes"), bytes));
+}
+
 enum exit_code attached_run(const struct invocation *in)
 {
 	json_t *all = attachment_all_to_json(), *entry;
@@ -346,7 +360,8 @@ enum exit_code attached_run(const struct invocation *in)
 
 	if (in->json)
 		return print_json(json_pack("{s:o}", "attached", all));
-	table = table_new("VOLUME|DEVICE|STATE|THROUGH|>PID|SINCE|MOUNTED ON");
+	table = table_new(
+		"VOLUME|DEVICE|STATE|THROUGH|>PID|>SOCKETS|>READ|>WRITTEN|SINCE|MOUNTED ON");
 	json_array_foreach(all, i, entry)
 	{
 		table_cell(table, "%s", json_text(entry, "volume"));
@@ -354,6 +369,7 @@ enum exit_code attached_run(const struct invocation *in)
 		table_state(table, json_is_set(entry, "alive") ? "running" : "dead");
 		table_cell(table, "%s", json_text(entry, "method"));
 		table_cell(table, "%llu", (unsigned long long)json_u64(entry, "pid"));
+		attached_io(table, entry);
 		table_cell(table, "%s", json_text(entry, "since"));
 		table_cell(table, "%s", json_text(entry, "mountpoint"));
 	}

@@ -2,6 +2,7 @@
 #include "meta-service/ctl/attach_conf.h"
 #include "meta-service/ctl/attach_nbd.h"
 #include "meta-service/ctl/attach_nbdkit.h"
+#include "meta-service/ctl/attachment.h"
 #include "meta-service/ctl/client.h"
 #include "meta-service/ctl/device.h"
 #include "meta-service/ctl/files.h"
@@ -234,19 +235,6 @@ enum exit_code attach_nbd_detach(const struct invocation *in, const char *volume
 
 /* ---- attached ---- */
 
-static json_t *io_of(uint32_t index)
-{
-	struct device_counters c;
-
-	if (device_read_counters(index, &c) != 0)
-		return json_null();
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "reads", (json_int_t)c.reads,
-			 "read_bytes", (json_int_t)c.read_bytes, "writes", (json_int_t)c.writes,
-			 "write_bytes", (json_int_t)c.write_bytes, "discards",
-			 (json_int_t)c.discards, "discard_bytes", (json_int_t)c.discard_bytes,
-			 "flushes", (json_int_t)c.flushes, "under_way", (json_int_t)c.under_way);
-}
-
 static void append_one(void *context, const char *volume)
 {
 	char device[32], mountpoint[256], since[32];
@@ -271,7 +259,8 @@ static void append_one(void *context, const char *volume)
 			  "connections", (int)nbdkit_count_connections(a), "wanted_connections",
 			  (int)a->connections, "size_bytes", (json_int_t)a->size_bytes, "since",
 			  since, "mountpoint", *mountpoint ? mountpoint : NULL, "read_only",
-			  a->read_only, "restarts", (int)a->restarts, "io", io_of(a->index)));
+			  a->read_only, "restarts", (int)a->restarts, "io",
+			  attachment_io_to_json(device)));
 	nbd_attachment_free(a);
 }
 

@@ -1,5 +1,6 @@
 /* attachment.c - see attachment.h. */
 #include "meta-service/ctl/attachment.h"
+#include "meta-service/ctl/device.h"
 #include "meta-service/ctl/client.h"
 #include "meta-service/ctl/files.h"
 
@@ -182,15 +183,29 @@ bool attachment_is_alive(const struct attachment *attachment)
 	return process_is_alive(&attachment->server) && process_is_alive(&attachment->connector);
 }
 
+json_t *attachment_io_to_json(const char *device)
+{
+	struct device_counters c;
+
+	if (device_read_counters(device, &c) != 0)
+		return json_null();
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "reads", (json_int_t)c.reads,
+			 "read_bytes", (json_int_t)c.read_bytes, "writes", (json_int_t)c.writes,
+			 "write_bytes", (json_int_t)c.write_bytes, "discards",
+			 (json_int_t)c.discards, "discard_bytes", (json_int_t)c.discard_bytes,
+			 "flushes", (json_int_t)c.flushes, "under_way", (json_int_t)c.under_way);
+}
+
 json_t *attachment_to_json(const struct attachment *attachment)
 {
 	char *mountpoint = attachment->device ? attachment_mountpoint(attachment->device, 0) : NULL;
-	json_t *object = json_pack("{s:s, s:s, s:s?, s:s, s:i, s:s, s:s?, s:b, s:b}", "volume",
-				   attachment->volume, "meta", attachment->meta, "device",
-				   attachment->device, "method", attachment->method, "pid",
-				   (int)attachment->server.pid, "since", attachment->since,
-				   "mountpoint", mountpoint, "read_only", attachment->read_only,
-				   "alive", attachment_is_alive(attachment));
+	json_t *object = json_pack(
+		"{s:s, s:s, s:s?, s:s, s:i, s:s, s:s?, s:b, s:b, s:o}", "volume",
+		attachment->volume, "meta", attachment->meta, "device", attachment->device,
+		"method", attachment->method, "pid", (int)attachment->server.pid, "since",
+		attachment->since, "mountpoint", mountpoint, "read_only", attachment->read_only,
+		"alive", attachment_is_alive(attachment), "io",
+		attachment_io_to_json(attachment->device ? attachment->device : ""));
 
 	free(mountpoint);
 	return object;

@@ -41,7 +41,9 @@ void attachment_read_all(struct attachment_list *list);
 void attachment_free_all(struct attachment_list *list);
 /* Both processes run. */
 bool attachment_is_alive(const struct attachment *attachment);
-/* {"volume", "meta", "device", "method", "pid", "since", "mountpoint", "read_only", "alive"} */
+/* What was read and written through the device since it was made; null without one. */
+json_t *attachment_io_to_json(const char *device);
+/* {"volume", "meta", "device", "method", "pid", "since", "mountpoint", "read_only", "alive", "io"} */
 json_t *attachment_to_json(const struct attachment *attachment);
 /* An array of such objects: all that is attached on this host, in whatever way. */
 json_t *attachment_all_to_json(void);

@@ -104,6 +104,8 @@ enum exit_code playground_status(const struct invocation *invocation);
 enum exit_code volume_create(const struct invocation *invocation);
 enum exit_code volume_list(const struct invocation *invocation);
 enum exit_code volume_show(const struct invocation *invocation);
+enum exit_code volume_resize(const struct invocation *invocation);
+enum exit_code volume_rename(const struct invocation *invocation);
 enum exit_code volume_delete(const struct invocation *invocation);
 enum exit_code attach_run(const struct invocation *invocation);
 enum exit_code detach_run(const struct invocation *invocation);

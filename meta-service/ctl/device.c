@@ -22,14 +22,11 @@
 #define DESCRIPTORS_MAX 4  /* named in a message */
 
 /* Reads a short file of /sys/block/nbdN; false if there is none. */
-static bool read_attribute(uint32_t index, const char *name, char *text, size_t bytes)
+static bool read_line(const char *path, char *text, size_t bytes)
 {
-	char path[128];
-	FILE *file;
+	FILE *file = fopen(path, "re");
 	bool ok;
 
-	snprintf(path, sizeof path, "/sys/block/nbd%" PRIu32 "/%s", index, name);
-	file = fopen(path, "re");
 	if (!file)
 		return false;
 	ok = fgets(text, (int)bytes, file) != NULL;
@@ -37,6 +34,14 @@ static bool read_attribute(uint32_t index, const char *name, char *text, size_t 
 	if (ok)
 		text[strcspn(text, "\n")] = '\0';
 	return ok;
+}
+
+static bool read_attribute(uint32_t index, const char *name, char *text, size_t bytes)
+{
+	char path[128];
+
+	snprintf(path, sizeof path, "/sys/block/nbd%" PRIu32 "/%s", index, name);
+	return read_line(path, text, bytes);
 }
 
 int device_parse(const char *text, uint32_t *index)
@@ -96,12 +101,14 @@ uint64_t device_size_bytes(uint32_t index)
 	return strtoull(text, NULL, 10) * SECTOR_BYTES;
 }
 
-int device_read_counters(uint32_t index, struct device_counters *c)
+int device_read_counters(const char *device, struct device_counters *c)
 {
-	char text[400];
+	char text[400], path[128];
 	uint64_t read_sectors, write_sectors, discard_sectors;
 
-	if (!read_attribute(index, "stat", text, sizeof text))
+	snprintf(path, sizeof path, "/sys/block/%s/stat",
+		 strncmp(device, "/dev/", 5) == 0 ? device + 5 : device);
+	if (!read_line(path, text, sizeof text))
 		return -ENOENT;
 	memset(c, 0, sizeof *c);
 	if (sscanf(text,

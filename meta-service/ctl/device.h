@@ -8,7 +8,7 @@
 
 #define DEVICE_USERS_BYTES 512
 
-/* From /sys/block/nbdN/stat. */
+/* From /sys/block/nbdN/stat, or loopN. */
 struct device_counters {
 	uint64_t reads, read_bytes;
 	uint64_t writes, write_bytes;
@@ -26,7 +26,8 @@ void device_backend(uint32_t index, char *backend, size_t bytes);
 /* The device that is connected with this identifier. */
 bool device_find_backend(const char *backend, uint32_t *index);
 uint64_t device_size_bytes(uint32_t index);
-int device_read_counters(uint32_t index, struct device_counters *counters);
+/* Of "/dev/nbd3", "/dev/loop0". -ENOENT. */
+int device_read_counters(const char *device, struct device_counters *counters);
 /* Where it, or a partition of it, is mounted first in this mount namespace; "" if nowhere. */
 void device_mountpoint(uint32_t index, char *mountpoint, size_t bytes);
 

@@ -25,6 +25,12 @@ static const struct option_spec create_options[] = {
 	{0},
 };
 
+static const struct option_spec resize_options[] = {
+	{"size", "SIZE", "the new size, a multiple of 4 KiB: 10G, 512M, 1T, ..."},
+	{"force", NULL, "to a smaller size: what lies beyond the new end is lost"},
+	{0},
+};
+
 static const struct option_spec delete_options[] = {
 	{"force", NULL, "also while it is attached: its IO fails from then on"},
 	{0},
@@ -77,6 +83,10 @@ const struct command command_table[] = {
 	 volume_create},
 	{"volume", "list", "", 0, 0, "all volumes", no_options, volume_list},
 	{"volume", "show", "NAME", 1, 1, "one volume in detail", no_options, volume_show},
+	{"volume", "resize", "NAME --size SIZE", 1, 1, "make a volume larger or smaller",
+	 resize_options, volume_resize},
+	{"volume", "rename", "NAME NEW_NAME", 2, 2, "give a volume another name", no_options,
+	 volume_rename},
 	{"volume", "delete", "NAME", 1, 1, "delete a volume and its data", delete_options,
 	 volume_delete},
 	{"attach", NULL, "VOLUME [DEVICE]", 1, 2, "make a volume a block device of this host",

@@ -1,4 +1,5 @@
-/* volume.c - copyhold volume create | list | show | delete. */
+/* volume.c - copyhold volume create | list | show | resize | rename | delete. */
+#include "meta-service/ctl/attach_nbd.h"
 #include "meta-service/ctl/client.h"
 #include "meta-service/ctl/text.h"
 
@@ -107,6 +108,67 @@ enum exit_code volume_show(const struct invocation *in)
 	if (*json_text(attached, "since"))
 		printf(", since %s", json_text(attached, "since"));
 	printf("\n");
+	json_decref(answer);
+	return EXIT_CODE_OK;
+}
+
+/* What a user of the volume sees of its new size, and when. */
+static void tell_who_follows(const json_t *volume, bool on_this_host)
+{
+	const json_t *attached = json_object_get(volume, "attached");
+
+	if (!json_is_object(attached))
+		return;
+	if (on_this_host)
+		printf("this host's device follows at once; then the filesystem can grow "
+		       "(resize2fs, xfs_growfs)\n");
+	else
+		printf("it is attached on %s: a device of 'copyhold attach' follows within 2 s, "
+		       "other NBD clients when they connect again\n",
+		       json_text(attached, "host"));
+}
+
+enum exit_code volume_resize(const struct invocation *in)
+{
+	char size[TEXT_SIZE_BYTES];
+	json_t *answer, *volume;
+	uint64_t size_bytes;
+	enum exit_code code;
+	bool on_this_host;
+
+	if (!option_is_set(in, "size"))
+		return fail_usage(in, "to what size? Give --size, for instance --size 20G");
+	if (!option_size(in, "size", 0, &size_bytes))
+		return EXIT_CODE_USAGE;
+	code = client_request_or_print(in, "volume.resize",
+				       json_pack("{s:s?, s:I, s:b}", "name", in->arguments[0],
+						 "size_bytes", (json_int_t)size_bytes, "force",
+						 option_is_set(in, "force")),
+				       &answer);
+	on_this_host = code == EXIT_CODE_OK && attach_nbd_resized(in->arguments[0]) == 0;
+	if (!answer)
+		return code;
+	volume = json_object_get(answer, "volume");
+	printf("volume %s has %s now\n", json_text(volume, "name"),
+	       text_size(json_u64(volume, "size_bytes"), size));
+	tell_who_follows(volume, on_this_host);
+	json_decref(answer);
+	return EXIT_CODE_OK;
+}
+
+enum exit_code volume_rename(const struct invocation *in)
+{
+	enum exit_code code;
+	json_t *answer;
+
+	code = client_request_or_print(
+		in, "volume.rename",
+		json_pack("{s:s?, s:s?}", "name", in->arguments[0], "new_name", in->arguments[1]),
+		&answer);
+	if (!answer)
+		return code;
+	printf("volume %s is %s now\n", in->arguments[0],
+	       json_text(json_object_get(answer, "volume"), "name"));
 	json_decref(answer);
 	return EXIT_CODE_OK;
 }

@@ -227,6 +227,12 @@ static bool name_in_use(const struct engine *e, const char *name)
 	return false;
 }
 
+/* An attached volume only grows; requests that are under way were checked against the size that their user knew. */
+static void grow(struct engine_volume *v, uint64_t size_bytes)
+{
+	v->info.size_bytes = MAX(v->info.size_bytes, size_bytes);
+}
+
 static void attach_answered(struct engine *e, const struct msg *msg)
 {
 	struct engine_volume *v = volume_by_attach(e, msg->id);
@@ -251,7 +257,7 @@ static void attach_answered(struct engine *e, const struct msg *msg)
 	if (v->state == VOLUME_ATTACHING)
 		v->info = msg->u.volume;
 	else
-		v->info.size_bytes = msg->u.volume.size_bytes;
+		grow(v, msg->u.volume.size_bytes);
 	send_table(v, 0);
 }
 
@@ -439,6 +445,11 @@ void engine_volume_answered(struct engine *e, const struct msg *msg)
 		v = engine_volume_by_id(e, msg->u.detached.volume);
 		if (v && v->state != VOLUME_DETACHING)
 			engine_volume_lost(v, msg->u.detached.text);
+		break;
+	case MSG_RESIZED:
+		v = engine_volume_by_id(e, msg->u.resized.volume);
+		if (v)
+			grow(v, msg->u.resized.size_bytes);
 		break;
 	default:
 		break; /* LEASE_RETURN_OK: nothing waits for it */

@@ -535,6 +535,8 @@ static const char *meta_difference(const struct msg *a, const struct msg *b)
 		return servers(&a->u.servers, &b->u.servers);
 	case MSG_DETACHED:
 		return detached(&a->u.detached, &b->u.detached);
+	case MSG_RESIZED:
+		return PLAIN(resized);
 	}
 	return chunk_difference(a, b);
 }

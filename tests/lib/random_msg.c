@@ -66,6 +66,7 @@ const enum msg_type random_msg_types[] = {
 	MSG_DELETE,
 	MSG_SERVERS,
 	MSG_DETACHED,
+	MSG_RESIZED,
 };
 const size_t random_msg_type_count = ARRAY_SIZE(random_msg_types);
 
@@ -709,6 +710,12 @@ static void detached(struct fill *f, struct msg *msg)
 	text(f, msg->u.detached.text);
 }
 
+static void resized(struct fill *f, struct msg *msg)
+{
+	msg->u.resized.volume = number(f);
+	msg->u.resized.size_bytes = number(f) / BLOCK_BYTES * BLOCK_BYTES;
+}
+
 static void (*const fills[CODEC_TYPES])(struct fill *f, struct msg *msg) = {
 	[MSG_HELLO] = hello,
 	[MSG_HELLO_OK] = hello,
@@ -766,6 +773,7 @@ static void (*const fills[CODEC_TYPES])(struct fill *f, struct msg *msg) = {
 	[MSG_DELETE] = delete,
 	[MSG_SERVERS] = servers,
 	[MSG_DETACHED] = detached,
+	[MSG_RESIZED] = resized,
 };
 
 /* An answer's type is its request's plus one: odd, but for HELLO's. From LIST on messages are pushed. */

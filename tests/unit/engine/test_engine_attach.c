@@ -175,6 +175,34 @@ START_TEST(a_volume_taken_by_force_fails_all_requests)
 }
 END_TEST
 
+START_TEST(a_volume_grows_while_it_is_attached)
+{
+	struct msg grown = {
+		.type = MSG_RESIZED,
+		.u.resized = {.volume = VOLUME, .size_bytes = (CHUNKS - 1) * CHUNK_BYTES}};
+
+	world_begin();
+	engine_begin(0, false);
+	w.size_bytes = (CHUNKS - 2) * CHUNK_BYTES;
+	attach(false, 0);
+	PASS_UNTIL(w.answers == 1);
+	ck_assert_uint_eq(engine_volume_size_bytes(w.volume), (CHUNKS - 2) * CHUNK_BYTES);
+	say(w.ends[METAD].conn, &grown);
+	PASS_UNTIL(engine_volume_size_bytes(w.volume) == (CHUNKS - 1) * CHUNK_BYTES);
+	ck_assert_int_eq(run(ENGINE_WRITE, (CHUNKS - 2) * CHUNK_BYTES, 4096, 1), 0);
+	/* never smaller: requests may be under way there */
+	grown.u.resized.size_bytes = 4096;
+	say(w.ends[METAD].conn, &grown);
+	settle();
+	ck_assert_uint_eq(engine_volume_size_bytes(w.volume), (CHUNKS - 1) * CHUNK_BYTES);
+	/* while the session is away: with the confirmation */
+	w.size_bytes = CHUNKS * CHUNK_BYTES;
+	end_close(METAD);
+	PASS_UNTIL(engine_volume_size_bytes(w.volume) == CHUNKS * CHUNK_BYTES);
+	world_end();
+}
+END_TEST
+
 START_TEST(not_owner_means_that_the_volume_is_lost)
 {
 	attached();
@@ -304,6 +332,7 @@ int main(void)
 		what_could_not_be_fenced_in_time_is_given_back,
 		an_attachment_that_comes_too_late_is_given_back,
 		a_volume_taken_by_force_fails_all_requests,
+		a_volume_grows_while_it_is_attached,
 		not_owner_means_that_the_volume_is_lost,
 		busy_after_a_reconnect_means_that_the_volume_is_lost,
 		detach_without_metad_gives_up_after_a_while,

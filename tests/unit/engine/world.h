@@ -90,6 +90,7 @@ static struct world {
 	uint64_t indexes[LEASE_CHUNKS_MAX];
 	struct msg_detach detach;
 	uint64_t repair_chunk;
+	uint64_t size_bytes; /* the volume's */
 	/* the engine's */
 	unsigned answers; /* of the call under way */
 	int status;
@@ -347,7 +348,7 @@ static inline void metad_attach(struct io_conn *conn, const struct msg *msg)
 			.u.volume = {.volume = VOLUME,
 				     .uuid = {{9}},
 				     .name = "v",
-				     .size_bytes = CHUNKS * CHUNK_BYTES,
+				     .size_bytes = w.size_bytes,
 				     .chunk_bytes = CHUNK_BYTES,
 				     .replicas = 3,
 				     .min_replicas = 2,
@@ -622,6 +623,7 @@ static inline void world_begin(void)
 	TAILQ_INIT(&w.held);
 	w.keepalives = true;
 	w.epoch = 10;
+	w.size_bytes = CHUNKS * CHUNK_BYTES;
 	for (unsigned i = 0; i < CHUNKS; i++)
 		w.list_number[i] = 1;
 }

@@ -132,6 +132,21 @@ START_TEST(a_volume_is_complete)
 }
 END_TEST
 
+START_TEST(a_new_size_is_of_whole_blocks)
+{
+	Copyhold__Resized pb;
+	struct io_frame frame;
+
+	copyhold__resized__init(&pb);
+	pb.size_bytes = 5 * BLOCK_BYTES;
+	frame = pack(MSG_RESIZED, &pb.base);
+	ck_legal(&frame);
+	pb.size_bytes--;
+	frame = pack(MSG_RESIZED, &pb.base);
+	ck_refused(&frame, "whole blocks");
+}
+END_TEST
+
 /* A LIST whose chunk has `count` replicas with the cids 1, 2, ... */
 struct list {
 	Copyhold__List pb;
@@ -327,6 +342,7 @@ int main(void)
 	tcase_add_test(tcase, addresses_are_printable_and_fit);
 	tcase_add_test(tcase, modes_and_kinds_are_known);
 	tcase_add_test(tcase, a_volume_is_complete);
+	tcase_add_test(tcase, a_new_size_is_of_whole_blocks);
 	tcase_add_test(tcase, a_list_is_sound);
 	tcase_add_test(tcase, a_refused_change_may_bring_no_list);
 	tcase_add_test(tcase, counts_are_within_their_limits);

@@ -49,6 +49,9 @@ show_state() {
 	echo "--- processes"; ps | grep -v '\[' | tail -30
 }
 
+# With -i eio writes fail from here on: what prepares them must not be what fails.
+inject_from_here() { : >/var/inject; }
+
 # fs_make ext4|xfs DEVICE
 fs_make() {
 	case $1 in
@@ -106,6 +109,7 @@ load_start() {
 	shift 3
 	# The file is there first, so that IO from now on is fio's.
 	[ -b "$ld_file" ] || dd if=/dev/zero of="$ld_file" bs=1M count="$ld_size" conv=fsync 2>/dev/null
+	inject_from_here
 	fio --name="$ld_name" --filename="$ld_file" --size="${ld_size}M" --rw=randwrite --bs=4k --iodepth=16 --ioengine=libaio \
 		--direct=1 --time_based --runtime=600 --verify=crc32c --verify_fatal=1 --verify_backlog=64 \
 		--serialize_overlap=1 --fallocate=none --eta=never --output="/tmp/$ld_name.fio" "$@" </dev/null &

@@ -6,6 +6,7 @@
 # network is still up (tests/vm/guest/boot-judge). This part runs when multi-user.target is reached.
 echo 1 >/vm-status
 unit=copyhold-attach@data.service
+inject_from_here
 step "attached and mounted at boot"
 systemctl is-active $unit || { systemctl status $unit --no-pager; journalctl -b -u $unit --no-pager; fail "the unit is not active"; }
 [ "$(cat /srv/data/file)" = "written before the boot" ] || fail "the volume is not mounted"

@@ -6,6 +6,7 @@ volume_make one 96
 device=$(volume_attach one)
 fs_make ext4 "$device"
 mkdir -p /mnt/a && mount -t ext4 "$device" /mnt/a
+inject_from_here
 dd if=/dev/urandom of=/mnt/a/file bs=1M count=48 conv=fsync 2>/dev/null
 step "the chunk servers have it"
 allocated() { host volume-number one allocated_bytes; }

@@ -18,6 +18,7 @@ nbd-client -unix /tmp/nbd.sock /dev/nbd1 -N two
 [ "$(cat /sys/block/nbd0/queue/logical_block_size)" = 4096 ] || fail "blocks are not of 4096 bytes"
 fs_make ext4 /dev/nbd0
 mkdir -p /mnt/a && mount -t ext4 /dev/nbd0 /mnt/a
+inject_from_here
 head -c 5000000 /dev/urandom >/mnt/a/file
 sum=$(sha256sum </mnt/a/file)
 umount /mnt/a

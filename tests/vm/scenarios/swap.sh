@@ -5,6 +5,7 @@ cluster
 volume_make one 256
 if [ -n "$VM_STOCK" ]; then device=$(volume_attach one); else device=$(volume_attach one 1 --swap); fi
 mkswap "$device" >/dev/null
+inject_from_here
 swapon "$device"
 step "swap is on"
 # Swapping itself needs memory: for the requests, the connections to the chunk servers, a new nbdkit.
