@@ -77,7 +77,11 @@ struct fault_event {
 	struct cluster *cluster;
 	uint32_t number;
 	bool active;
-	unsigned host; /* DEPOSE: who was cut off */
+	/* DEPOSE: the second act, and the links that were cut, as host and host */
+	struct sim_event second;
+	unsigned holder, pivot;
+	uint8_t links[32][2];
+	unsigned link_count;
 };
 
 struct cluster {
@@ -98,6 +102,7 @@ struct cluster {
 	bool manual;  /* a scenario says who attaches what, until the liveness phase */
 	uint64_t workload_began_ns;
 	uint64_t last_done_ns;
+	uint64_t slowest_ns; /* the longest that an operation of a client has taken */
 	struct fault_event fault_events[SIM_FAULTS_MAX];
 	size_t bytes_under_way_max, memory_max;
 	uint64_t acknowledged, failed_operations;

@@ -52,7 +52,7 @@ struct sim_disk {
 	char name[16];
 	struct sim_disk_options options;
 	struct prng random, faults;
-	struct page **pages;
+	struct page **pages, **saved; /* saved: an image that was kept; NULL: none */
 	uint64_t page_count, pages_in_use;
 	struct undurable *undurable;
 	struct bad_sector *bad;
@@ -192,22 +192,43 @@ static void make_durable(struct sim_disk *d, uint64_t mark)
 	}
 }
 
+/* Of one write a power cut keeps all, nothing, or each sector by itself. */
+static bool is_kept(struct sim_disk *d, uint64_t salt, uint64_t write)
+{
+	switch (mix64(salt ^ write) % 4) {
+	case 0:
+		return true;
+	case 1:
+		return false;
+	default:
+		return prng_chance(&d->random, 1, 2);
+	}
+}
+
+/* The newest content of a sector whose write is kept; the oldest one is durable. */
+static const uint8_t *content_after_cut(struct sim_disk *d, const struct undurable *u,
+					uint64_t salt)
+{
+	const struct past *kept = NULL;
+
+	for (const struct past *p = u->oldest; p; p = p->newer) {
+		if (!kept || is_kept(d, salt, p->written))
+			kept = p;
+	}
+	return is_kept(d, salt, u->newest) ? NULL : kept->data;
+}
+
 static void power_cut(struct sim_disk *d)
 {
+	uint64_t salt = prng_next(&d->random);
 	struct undurable *u, *next;
 
 	HASH_ITER(hh, d->undurable, u, next)
 	{
-		unsigned count = 1, choice;
-		const struct past *p;
+		const uint8_t *data = content_after_cut(d, u, salt);
 
-		for (p = u->oldest; p; p = p->newer)
-			count++;
-		choice = (unsigned)prng_below(&d->random, count);
-		for (p = u->oldest; p && choice; p = p->newer)
-			choice--;
-		if (p)
-			sim_disk_poke(d, u->sector * SECTOR, SECTOR, p->data);
+		if (data)
+			sim_disk_poke(d, u->sector * SECTOR, SECTOR, data);
 		undurable_free(d, u);
 	}
 }
@@ -234,15 +255,46 @@ static void heal_sector(struct sim_disk *d, uint64_t sector)
 	}
 }
 
-/* Writes the request's sectors, or a random part of them, at an offset that may not be its own. */
+/* Which sectors of a request were done before it was cut off: the first ones, the last ones, or any. */
+struct done_part {
+	uint64_t first, end;
+	bool any;
+};
+
+static struct done_part draw_part(struct sim_disk *d, const struct io_disk_request *r, bool all)
+{
+	uint64_t sectors = r->bytes / SECTOR;
+	struct done_part part = {0, sectors, false};
+
+	if (all)
+		return part;
+	switch (prng_below(&d->random, 3)) {
+	case 0:
+		part.end = prng_below(&d->random, sectors + 1);
+		break;
+	case 1:
+		part.first = prng_below(&d->random, sectors + 1);
+		break;
+	default:
+		part.any = true;
+		break;
+	}
+	return part;
+}
+
+/* Writes the request's sectors, or a part of them, at an offset that may not be its own. */
 static void do_write(struct sim_disk *d, const struct io_disk_request *r, uint64_t offset, bool all)
 {
 	bool durable = all && ((r->flags & IO_DISK_DURABLE) || d->options.power_loss_protected);
-	uint64_t number = ++d->writes;
+	uint64_t number = ++d->writes, sector = 0;
+	struct done_part part = draw_part(d, r, all);
 
 	for (int i = 0; i < r->iov_count; i++) {
 		for (size_t at = 0; at < r->iov[i].iov_len; at += SECTOR, offset += SECTOR) {
-			if (!all && prng_chance(&d->random, 1, 2))
+			bool in_part = sector >= part.first && sector < part.end;
+
+			sector++;
+			if (!in_part || (part.any && prng_chance(&d->random, 1, 2)))
 				continue;
 			if (offset + SECTOR > d->options.size_bytes)
 				continue;
@@ -448,13 +500,62 @@ void sim_disk_wipe(struct sim_disk *d)
 	d->lose = d->misdirect = 0;
 }
 
+static void saved_drop(struct sim_disk *d)
+{
+	for (uint64_t i = 0; d->saved && i < d->page_count; i++)
+		page_unref(d->saved[i]);
+	free(d->saved);
+	d->saved = NULL;
+}
+
 void sim_disk_free(struct sim_disk *d)
 {
 	if (!d)
 		return;
 	sim_disk_wipe(d);
+	saved_drop(d);
 	free(d->pages);
 	free(d);
+}
+
+void sim_disk_save(struct sim_disk *d)
+{
+	saved_drop(d);
+	d->saved = xcalloc(d->page_count, sizeof *d->saved);
+	for (uint64_t i = 0; i < d->page_count; i++) {
+		d->saved[i] = d->pages[i];
+		if (d->pages[i])
+			d->pages[i]->sharers++;
+	}
+}
+
+void sim_disk_swap_saved(struct sim_disk *d)
+{
+	struct page **present = d->pages;
+
+	assert(d->saved && TAILQ_EMPTY(&d->under_way));
+	forget_undurable(d);
+	d->pages = d->saved;
+	d->saved = present;
+}
+
+unsigned sim_disk_damage(struct sim_disk *d, const void *bytes, size_t count)
+{
+	uint8_t *there = xmalloc(count);
+	unsigned damaged = 0;
+
+	for (uint64_t at = 0; at + count <= d->options.size_bytes; at += SECTOR) {
+		if (!d->pages[at / PAGE_BYTES])
+			continue;
+		sim_disk_peek(d, at, count, there);
+		if (memcmp(there, bytes, count))
+			continue;
+		there[count / 2] ^= 4;
+		sim_disk_poke(d, at, count, there);
+		damaged++;
+	}
+	free(there);
+	return damaged;
 }
 
 struct io_disk *sim_disk_open(struct sim_disk *d, struct sim_process *process)

@@ -2,8 +2,9 @@
  * disk.h - a simulated disk behind io_disk: what is not durable may be lost at a power cut, sector by sector.
  *
  * For each sector of 512 bytes that was written and not yet made durable the disk remembers the contents that it may fall
- * back to: the last durable one and every one written since. A power cut chooses among them for each sector by itself, so
- * writes are torn and reordered as the seam's contract allows; requests under way count as written since.
+ * back to: the last durable one and every one written since. A power cut keeps of one write all, of another nothing, of
+ * others each sector by itself, so they are torn and reordered as the seam's contract allows. Requests under way count as written
+ * since; they were cut off behind some sector, or before one, or anywhere.
  *
  * Besides: latency with spikes, fail-slow, read errors that stay until the sector is written, failing writes, rotten bits,
  * lost and misdirected writes. The latter kinds break what a disk promises; who injects them sees to it that only one copy lies.
@@ -40,6 +41,14 @@ void sim_disk_process_ended(struct sim_disk *disk, bool power);
 
 /* A copy of the content as a disk without faults in another world, whose requests complete as events of that world. */
 struct sim_disk *sim_disk_copy(struct sim_disk *disk, struct sim *world);
+/*
+ * The content as it is, kept aside; swapped with the present one while nothing uses the disk: a disk that was set back to an
+ * older image, and again.
+ */
+void sim_disk_save(struct sim_disk *disk);
+void sim_disk_swap_saved(struct sim_disk *disk);
+/* Flips a bit in every place that holds these bytes (a sector or more). Returns how many there were. */
+unsigned sim_disk_damage(struct sim_disk *disk, const void *bytes, size_t count);
 /* Forgets all content: a new disk in the same place. */
 void sim_disk_wipe(struct sim_disk *disk);
 

@@ -281,32 +281,115 @@ static void take_over(struct cluster *c, const struct fault *f)
 		user_attach(c, f->other, f->target, f->how % 4 != 0);
 }
 
-/* Bits of `how`: 0 .. 6 servers, 7 metads, 8 towards the holder only, 9 away from it only. */
-static void depose_links(struct cluster *c, const struct fault *f, unsigned host,
-			 void (*link)(struct sim_net *net, unsigned from, unsigned to))
-{
-	for (unsigned i = 0; i < c->params.servers + c->params.metads; i++) {
-		unsigned bit = i < c->params.servers ? i : 7;
+/*
+ * DEPOSE: the holder of a volume and whoever takes it from it see different parts of the cluster, as they do when networks
+ * split and processes come and go at the same time. One of a chunk's replicas is the pivot. First act: the holder is cut off from metad (bit 0),
+ * and from some servers; the taker from all but the pivot, or from some. Second act, up to 4 s later: the holder is cut off from the pivot, or
+ * from some more, and the pivot, or some, are killed and started again at once.
+ */
+enum depose_bits {
+	DEPOSE_META = 1 << 0,
+	DEPOSE_ONE_WAY = 1 << 1,
+	DEPOSE_SERVERS = 1 << 2,
+	DEPOSE_TAKER = 1 << 3,
+	DEPOSE_TAKER_PIVOT = 1 << 4,
+	DEPOSE_SECOND = 1 << 5,
+	DEPOSE_SECOND_PIVOT = 1 << 6,
+	DEPOSE_RESTART = 1 << 7,
+	DEPOSE_RESTART_PIVOT = 1 << 8,
+	/* bits 9 .. 15: which replica, when; 16 .. 31: which servers, where the pivot does not say */
+};
 
-		if (i == host || !(f->how >> bit & 1))
+static bool some(const struct fault *f, unsigned server, unsigned shift)
+{
+	return f->how >> (16 + (server + shift) % 16) & 1;
+}
+
+static void depose_cut(struct fault_event *event, unsigned from, unsigned to)
+{
+	if (from == to || event->link_count == ARRAY_SIZE(event->links))
+		return;
+	event->links[event->link_count][0] = (uint8_t)from;
+	event->links[event->link_count++][1] = (uint8_t)to;
+	net_link_cut(event->cluster->sim.net, from, to);
+}
+
+static void depose_cut_both(struct fault_event *event, unsigned a, unsigned b, bool one_way)
+{
+	depose_cut(event, a, b);
+	if (!one_way)
+		depose_cut(event, b, a);
+}
+
+static unsigned pick_pivot(const struct cluster *c, const struct fault *f)
+{
+	const struct meta_chunk_row *row = cluster_chunk(c, f->target, f->how >> 9 & 1);
+	int server = -1;
+
+	if (row && row->replica_count)
+		server = cluster_server_of_cid(
+			c, row->replicas[(f->how >> 10 & 7) % row->replica_count].cid);
+	return server < 0 ? f->how % c->params.servers : (unsigned)server;
+}
+
+static void depose_second(struct sim_event *at)
+{
+	struct fault_event *event = container_of(at, struct fault_event, second);
+	struct cluster *c = event->cluster;
+	const struct fault *f = &c->params.faults[event->number];
+
+	for (unsigned i = 0; i < c->params.servers; i++) {
+		bool pivot = i == event->pivot;
+
+		if (f->how & DEPOSE_SECOND &&
+		    (f->how & DEPOSE_SECOND_PIVOT ? pivot : some(f, i, 3)))
+			depose_cut_both(event, event->holder,
+					c->servers[i].node.process->host->index, false);
+		if (!(f->how & DEPOSE_RESTART) ||
+		    !(f->how & DEPOSE_RESTART_PIVOT ? pivot : some(f, i, 8)))
 			continue;
-		if (!(f->how >> 8 & 1))
-			link(c->sim.net, host, i);
-		if (!(f->how >> 9 & 1) || (f->how >> 8 & 1))
-			link(c->sim.net, i, host);
+		node_hold_down(&c->servers[i].node);
+		node_kill_any(&c->servers[i].node, false);
+		node_let_up(&c->servers[i].node);
 	}
 }
 
 static void depose(struct cluster *c, struct fault_event *event, const struct fault *f)
 {
 	struct user *user = user_of_volume(c, f->target);
+	unsigned taker = c->engines[f->other].node.process->host->index;
 
-	event->host = user ? user_host(user) : SIM_HOSTS_MAX;
 	if (!user)
 		return;
-	depose_links(c, f, event->host, net_link_cut);
+	event->holder = user_host(user);
+	event->pivot = pick_pivot(c, f);
+	for (unsigned i = 0; f->how & DEPOSE_META && i < c->params.metads; i++)
+		depose_cut_both(event, event->holder, c->metads[i].node.process->host->index,
+				f->how & DEPOSE_ONE_WAY);
+	for (unsigned i = 0; i < c->params.servers; i++) {
+		unsigned server = c->servers[i].node.process->host->index;
+
+		if (f->how & DEPOSE_SERVERS && some(f, i, 0))
+			depose_cut_both(event, event->holder, server, f->how & DEPOSE_ONE_WAY);
+		if (f->how & DEPOSE_TAKER && taker != event->holder &&
+		    (f->how & DEPOSE_TAKER_PIVOT ? i != event->pivot : some(f, i, 11)))
+			depose_cut_both(event, taker, server, false);
+	}
 	c->sim.totals.partitions++;
 	take_over(c, f);
+	event->second.run = depose_second;
+	sim_schedule(&c->sim, &event->second, NULL, c->sim.now_ns + f->lasts_ns % (4 * NS_PER_S),
+		     "second act");
+}
+
+static void depose_end(struct fault_event *event)
+{
+	sim_cancel(&event->cluster->sim, &event->second);
+	while (event->link_count) {
+		const uint8_t *link = event->links[--event->link_count];
+
+		net_link_heal(event->cluster->sim.net, link[0], link[1]);
+	}
 }
 
 void fault_begin(struct cluster *c, uint32_t number)
@@ -350,6 +433,9 @@ void fault_begin(struct cluster *c, uint32_t number)
 		break;
 	case FAULT_BREAK:
 		c->sim.totals.breaks += net_break(net, f->target, f->other, f->lasts_ns);
+		break;
+	case FAULT_LINGER:
+		c->sim.totals.breaks += net_linger(net, f->target, f->other, f->lasts_ns);
 		break;
 	case FAULT_SLOW_HOST:
 		net_host_slow(net, f->target, 2 + f->how % 40);
@@ -417,8 +503,7 @@ static void fault_end(struct cluster *c, uint32_t number)
 		isolate(c, f, net_link_heal);
 		break;
 	case FAULT_DEPOSE:
-		if (c->fault_events[number].host < SIM_HOSTS_MAX)
-			depose_links(c, f, c->fault_events[number].host, net_link_heal);
+		depose_end(&c->fault_events[number]);
 		break;
 	case FAULT_SLOW_HOST:
 		net_host_slow(c->sim.net, f->target, 1);

@@ -100,6 +100,7 @@ struct sim_net {
 #define STALL_TIMEOUT_NS   (60 * NS_PER_S)
 
 static void arrival_run(struct sim_event *event);
+static void end_hears(struct io_conn *end, int error);
 static void delivery_run(struct sim_event *event);
 static void departure_run(struct sim_event *event);
 
@@ -271,13 +272,7 @@ static void arrival_stall(struct io_conn *from)
 		from->connection->broken = true;
 		items_drop(&from->wire, &from->wire_bytes);
 		from->stalled_since_ns = 0;
-		/* Its own kernel tells it. */
-		struct item *item = xcalloc(1, sizeof *item);
-
-		item->kind = ITEM_CLOSE;
-		item->error = -ETIMEDOUT;
-		TAILQ_INSERT_TAIL(&from->inbox, item, link);
-		sim_schedule(sim, &from->delivery, from->process, sim->now_ns, "delivery");
+		end_hears(from, -ETIMEDOUT);
 		return;
 	}
 	sim_schedule(sim, &from->arrival, NULL, sim->now_ns + from->retry_ns, "retry");
@@ -809,6 +804,59 @@ unsigned net_break(struct sim_net *net, unsigned host_a, unsigned host_b, uint64
 		c->broken = true;
 		direction_break(&c->end[0], notice_ns);
 		direction_break(&c->end[1], notice_ns);
+		broken++;
+	}
+	return broken;
+}
+
+/* Its own kernel tells it. */
+static void end_hears(struct io_conn *end, int error)
+{
+	struct item *item = xcalloc(1, sizeof *item);
+
+	item->kind = ITEM_CLOSE;
+	item->error = error;
+	TAILQ_INSERT_TAIL(&end->inbox, item, link);
+	if (!end->delivery.heap_index && !end->delivery.deferred)
+		sim_schedule(end->connection->net->sim, &end->delivery, end->process,
+			     end->connection->net->sim->now_ns, "delivery");
+}
+
+static void end_lingers(struct io_conn *end, uint64_t late_ns)
+{
+	struct sim *sim = end->connection->net->sim;
+	struct io_conn *peer = other(end);
+	struct item *item;
+
+	outbox_flush(end, true);
+	TAILQ_FOREACH (item, &end->wire, link)
+		item->arrives_ns += late_ns;
+	item = TAILQ_FIRST(&end->wire);
+	if (item) {
+		sim_cancel(sim, &end->arrival);
+		sim_schedule(sim, &end->arrival, NULL, item->arrives_ns, "arrival");
+	}
+	end->connection->broken = true;
+	wire_put_close(end, -ECONNRESET, late_ns);
+	sim_cancel(sim, &peer->arrival);
+	items_drop(&peer->wire, &peer->wire_bytes);
+	end_hears(end, -ECONNRESET);
+}
+
+unsigned net_linger(struct sim_net *net, unsigned host_a, unsigned host_b, uint64_t late_ns)
+{
+	struct connection *c;
+	unsigned broken = 0;
+
+	TAILQ_FOREACH (c, &net->connections, link) {
+		int a = c->end[0].host == host_a && c->end[1].host == host_b   ? 0
+			: c->end[1].host == host_a && c->end[0].host == host_b ? 1
+									       : -1;
+
+		if (a < 0 || c->local || c->broken || c->end[0].state != END_OPEN ||
+		    c->end[1].state != END_OPEN || c->end[0].accepting || c->end[1].accepting)
+			continue;
+		end_lingers(&c->end[a], late_ns);
 		broken++;
 	}
 	return broken;

@@ -52,6 +52,11 @@ void net_host_slow(struct sim_net *net, unsigned host, uint32_t times);
 void net_heal_all(struct sim_net *net);
 /* Breaks all connections between two hosts; each end hears of it up to notice_ns later. */
 unsigned net_break(struct sim_net *net, unsigned host_a, unsigned host_b, uint64_t notice_ns);
+/*
+ * The same for host_a alone, which hears of it at once: what it had sent is late_ns longer on its way, whole, and may arrive when
+ * a new connection is long up; then the other end hears of it too.
+ */
+unsigned net_linger(struct sim_net *net, unsigned host_a, unsigned host_b, uint64_t late_ns);
 
 /* For the checks of growth. */
 size_t net_bytes_under_way(const struct sim_net *net);

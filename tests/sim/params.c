@@ -31,6 +31,7 @@ static const char *const names[FAULT_KINDS] = {
 	[FAULT_TAKEOVER] = "takeover",
 	[FAULT_DETACH] = "detach",
 	[FAULT_DEPOSE] = "depose",
+	[FAULT_LINGER] = "linger",
 };
 
 const char *fault_name(enum fault_kind kind)
@@ -126,7 +127,7 @@ static void draw_shape(struct params *p, struct prng *r)
 		p->volume[i].bytes = between(r, 256, 4096) * 4 * KIB;
 		p->volume[i].replicas = (uint32_t)between(r, 2, 3);
 		p->volume[i].min_replicas = p->volume[i].replicas - 1;
-		if (prng_chance(r, 1, 6))
+		if (prng_chance(r, 1, 3))
 			p->volume[i].min_replicas = 1;
 	}
 }
@@ -208,7 +209,8 @@ static const uint32_t weights[FAULT_KINDS] = {
 	[FAULT_ROWS_SLOW] = 2,
 	[FAULT_TAKEOVER] = 10,
 	[FAULT_DETACH] = 4,
-	[FAULT_DEPOSE] = 10,
+	[FAULT_DEPOSE] = 12,
+	[FAULT_LINGER] = 8,
 };
 
 static bool lies(enum fault_kind kind)
@@ -269,6 +271,7 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 		break;
 	case FAULT_CUT:
 	case FAULT_BREAK:
+	case FAULT_LINGER:
 		target %= hosts;
 		other = (target + 1 + other % (hosts - 1)) % hosts;
 		break;
@@ -277,8 +280,12 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 	case FAULT_CLOCK_RATE:
 		target %= hosts;
 		break;
-	case FAULT_TAKEOVER:
 	case FAULT_DEPOSE:
+		/* Long enough for promises to end and for evictions. */
+		lasts = between(r, 2 * NS_PER_S, 16 * NS_PER_S);
+		how |= (uint32_t)prng_below(r, 1u << 16) << 16;
+		/* fallthrough */
+	case FAULT_TAKEOVER:
 		target %= p->volumes;
 		other %= p->engines;
 		break;

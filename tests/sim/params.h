@@ -42,7 +42,8 @@ enum fault_kind {
 	FAULT_ROWS_SLOW,
 	FAULT_TAKEOVER, /* another engine attaches a volume by force */
 	FAULT_DETACH,   /* in order; somebody attaches it again soon */
-	FAULT_DEPOSE, /* the holder is cut off from some, by the bits of `how`, and another takes the volume */
+	FAULT_DEPOSE,   /* the holder is cut off, another takes the volume, in two acts: faults.c */
+	FAULT_LINGER,   /* as BREAK at target's end alone; what it had sent arrives `lasts` later */
 	FAULT_KINDS
 };
 
