@@ -51,6 +51,14 @@ struct seen_epoch {
 	UT_hash_handle hh;
 };
 
+#define TYPES 128
+
+/* What has passed by: of one process and one type. */
+struct passed {
+	uint64_t sent, delivered;
+	enum wire_status last_status, last_sent_status;
+};
+
 #define RING 4096
 #define LINE 200
 
@@ -71,6 +79,7 @@ struct observer {
 	struct seen_epoch *epochs;
 	struct line *ring;
 	uint64_t lines;
+	struct passed passed[SIM_PROCESSES_MAX][TYPES];
 };
 
 struct observer *observer_new(struct sim *sim)
@@ -124,6 +133,38 @@ static struct seen_replica *replica(struct observer *o, const struct sim_process
 		HASH_ADD(hh, o->replicas, key, sizeof key, r);
 	}
 	return r;
+}
+
+/* ---- what has passed ---- */
+
+static const struct passed *passed(const struct observer *o, const struct sim_process *process,
+				   enum msg_type type)
+{
+	assert((unsigned)type < TYPES);
+	return &o->passed[process->index][type];
+}
+
+uint64_t observer_sent(const struct observer *o, const struct sim_process *from, enum msg_type type)
+{
+	return passed(o, from, type)->sent;
+}
+
+uint64_t observer_delivered(const struct observer *o, const struct sim_process *to,
+			    enum msg_type type)
+{
+	return passed(o, to, type)->delivered;
+}
+
+enum wire_status observer_last_sent_status(const struct observer *o, const struct sim_process *from,
+					   enum msg_type type)
+{
+	return passed(o, from, type)->last_sent_status;
+}
+
+enum wire_status observer_last_status(const struct observer *o, const struct sim_process *to,
+				      enum msg_type type)
+{
+	return passed(o, to, type)->last_status;
 }
 
 /* ---- descriptions ---- */
@@ -486,6 +527,8 @@ static void on_sent(void *context, struct sim_process *from, struct sim_process 
 
 	if (!decode(o, from, frame, &m))
 		return;
+	o->passed[from->index][m.type].sent++;
+	o->passed[from->index][m.type].last_sent_status = m.status;
 	switch (m.type) {
 	case MSG_WRITE:
 		on_write_sent(o, from, &m);
@@ -529,6 +572,8 @@ static void on_delivered(void *context, struct sim_process *from, struct sim_pro
 	if (codec_decode(o->codec, frame, &m, &why))
 		return;
 	remember(o, from, to, connection, &m);
+	o->passed[to->index][m.type].delivered++;
+	o->passed[to->index][m.type].last_status = m.status;
 	o->sim->totals.copies += m.type == MSG_COPY;
 	if (m.type == MSG_WRITE)
 		on_write_delivered(o, to, &m.u.write);

@@ -10,6 +10,7 @@
 #ifndef COPYHOLD_SIM_OBSERVER_H
 #define COPYHOLD_SIM_OBSERVER_H
 
+#include "proto/msg.h"
 #include "tests/sim/net.h"
 
 struct observer;
@@ -21,6 +22,18 @@ struct net_watch observer_watch(struct observer *o);
 void observer_disk_replaced(struct observer *o, const struct sim_process *process);
 /* The last frames about a chunk, for the history of a failure. */
 void observer_print_history(const struct observer *o, uint64_t chunk, FILE *out);
+/*
+ * For scenarios: how many messages of a type a process has handed to its transport, how many have come to it, and the status
+ * of the last of each.
+ */
+uint64_t observer_sent(const struct observer *o, const struct sim_process *from,
+		       enum msg_type type);
+uint64_t observer_delivered(const struct observer *o, const struct sim_process *to,
+			    enum msg_type type);
+enum wire_status observer_last_sent_status(const struct observer *o, const struct sim_process *from,
+					   enum msg_type type);
+enum wire_status observer_last_status(const struct observer *o, const struct sim_process *to,
+				      enum msg_type type);
 /* A line for a frame: "WRITE chunk=.. epoch=.. generation=..". */
 void observer_describe(struct observer *o, const struct io_frame *frame, char *text, size_t bytes);
 

@@ -18,16 +18,23 @@ static const struct scenario calm = {
 
 /* ---- one fault: the workload runs on, no operation fails, and what was lost is restored ---- */
 
+#define PAUSE_NS SECONDS(8)
+
 static bool no_errors(struct cluster *c)
 {
-	return step_expect(c, c->failed_operations == 0, "one fault costs no error");
+	return step_expect(c, c->failed_operations == 0, "one fault costs no error") &&
+	       step_expect(c, c->slowest_ns < PAUSE_NS, "IO pauses for some seconds at most");
 }
 
 static bool drive_one_fault(struct cluster *c)
 {
 	c->issuing = true;
 	faults_schedule(c);
-	return run_for(c, c->params.workload_ns) && no_errors(c);
+	if (!run_for(c, c->params.workload_ns))
+		return false;
+	c->issuing = false;
+	return run_for(c, PAUSE_NS) &&
+	       step_expect(c, users_under_way(c) == 0, "no operation is held") && no_errors(c);
 }
 
 static void four_servers(struct params *p)
@@ -157,6 +164,35 @@ static const struct scenario power_cut = {
 	.drive = drive_faults,
 };
 
+static void shape_torn(struct params *p)
+{
+	/* Places are written once, so that what is left of a torn write is there in the end. */
+	p->volume[0].bytes = 64 * MIB;
+	p->hot_percent = 0;
+	p->read_percent = 0;
+	p->zero_percent = 5;
+	p->workload_ns = SECONDS(40);
+	p->operations = 1000;
+	p->think_ns = 10 * NS_PER_MS;
+	p->depth = 4;
+	p->engines = 1;
+	for (unsigned i = 0; i < SIM_SERVERS_MAX; i++) {
+		p->disk[i].latency_ns = 4 * NS_PER_MS;
+		p->disk[i].block_bytes = 512;
+	}
+	for (unsigned i = 0; i < 130; i++)
+		params_add_fault(p, FAULT_POWER_SERVER, SECONDS(1) + i * 250 * NS_PER_MS,
+				 20 * NS_PER_MS, i % 3, 0, 0);
+}
+
+static const struct scenario torn = {
+	.name = "torn-writes",
+	.story = "Servers lose power in turn, again and again, in the middle of writes small and "
+		 "large: of each it has all or nothing.",
+	.shape = shape_torn,
+	.drive = drive_faults,
+};
+
 static void shape_clocks(struct params *p)
 {
 	/* The owner's clock is the slowest, the replicas' the fastest that are trusted. */
@@ -213,6 +249,7 @@ static const struct scenario link_to_meta = {
 };
 
 const struct scenario *const scenarios_basic[] = {
-	&calm,      &server_killed, &server_power, &server_hangs, &disk_dies,    &disk_replaced,
-	&disk_rots, &meta_down,     &power_cut,    &clocks,       &link_to_meta, NULL,
+	&calm,         &server_killed, &server_power, &server_hangs, &disk_dies, &disk_replaced,
+	&disk_rots,    &meta_down,     &power_cut,    &torn,         &clocks,
+	&link_to_meta, NULL,
 };

@@ -70,11 +70,13 @@ static bool drive_restart_in_partition(struct cluster *c)
 	if (!begin_with_e0(c))
 		return false;
 	third = server_of(c, 0, 0, 2);
-	/* E0 never sees the connection close: its link to the third is cut first, then the process starts anew. */
-	cut_both(c, host_of_engine(c, 0), host_of_server(c, third));
 	cut_both(c, host_of_engine(c, 1), host_of_server(c, server_of(c, 0, 0, 0)));
 	cut_both(c, host_of_engine(c, 1), host_of_server(c, server_of(c, 0, 0, 1)));
 	try_attach(c, 1, 0, true);
+	/* E1 is about to ask the third. E0 never sees that connection close: the link is cut first, then the process starts anew. */
+	if (!step_until_delivered(c, &c->engines[1].node, MSG_LEASE_OK, SECONDS(10)))
+		return false;
+	cut_both(c, host_of_engine(c, 0), host_of_server(c, third));
 	kill_server(c, third);
 	node_let_up(&c->servers[third].node);
 	return e0_reads_nothing_old(c) && step_attach(c, 1, 0, true) &&
@@ -116,7 +118,7 @@ static const struct scenario meta_restarts = {
 /* Row 4. */
 static bool drive_rejoin_unacknowledged(struct cluster *c)
 {
-	static struct scripted lost;
+	static struct scripted lost[4];
 	unsigned a, b;
 
 	c->manual = true;
@@ -124,10 +126,11 @@ static bool drive_rejoin_unacknowledged(struct cluster *c)
 		return false;
 	a = server_of(c, 0, 0, 0);
 	b = server_of(c, 0, 0, 1);
-	/* A write that only A takes. */
+	/* Writes that only A takes: it is ahead of where the others will be. */
 	cut_both(c, host_of_engine(c, 0), host_of_server(c, b));
 	cut_both(c, host_of_engine(c, 0), host_of_server(c, server_of(c, 0, 0, 2)));
-	try_write(c, 0, 0, HERE, BYTES, &lost);
+	for (unsigned i = 0; i < ARRAY_SIZE(lost); i++)
+		try_write(c, 0, 0, HERE + i * BYTES, BYTES, &lost[i]);
 	if (!run_for(c, 100 * NS_PER_MS))
 		return false;
 	kill_engine(c, 0);
@@ -136,14 +139,19 @@ static bool drive_rejoin_unacknowledged(struct cluster *c)
 	    !step_write(c, 1, 0, HERE + 4 * KIB, 4 * KIB, SECONDS(20)))
 		return false;
 	node_let_up(&c->servers[a].node);
-	return step_replicas(c, 0, 0, 3, 3, SECONDS(60)) &&
-	       step_write(c, 1, 0, HERE + 8 * KIB, 4 * KIB, SECONDS(10));
+	if (!step_replicas(c, 0, 0, 3, 3, SECONDS(60)))
+		return false;
+	for (unsigned i = 0; i < 4; i++) {
+		if (!step_write(c, 1, 0, HERE + i * 4 * KIB, 4 * KIB, SECONDS(10)))
+			return false;
+	}
+	return step_replicas(c, 0, 0, 3, 3, 1);
 }
 
 static const struct scenario rejoin_unacknowledged = {
 	.name = "rejoin-with-unacknowledged",
-	.story = "A took a write that was never acknowledged, was evicted, and joins again: its "
-		 "unit is copied, the next write counts.",
+	.story = "A took writes that were never acknowledged, was evicted, and joins again: its "
+		 "unit is copied, the next writes count.",
 	.shape = shape_scripted,
 	.drive = drive_rejoin_unacknowledged,
 };
@@ -194,6 +202,209 @@ static const struct scenario interrupted_roll = {
 		 "the others differ.",
 	.shape = shape_roll,
 	.drive = drive_interrupted_roll,
+};
+
+/* The same, with replicas that differ in how much was rolled, and a power cut. */
+static bool drive_roll_of_one(struct cluster *c)
+{
+	static struct scripted lost[12];
+	unsigned at[3];
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	for (unsigned i = 0; i < 3; i++)
+		at[i] = server_of(c, 0, 0, i);
+	for (unsigned i = 1; i < 3; i++)
+		cut_both(c, host_of_engine(c, 0), host_of_server(c, at[i]));
+	for (unsigned i = 0; i < ARRAY_SIZE(lost); i++)
+		try_write(c, 0, 0, i * UNIT_BYTES, UNIT_BYTES, &lost[i]);
+	if (!run_for(c, 100 * NS_PER_MS))
+		return false;
+	kill_engine(c, 0);
+	try_attach(c, 1, 0, true);
+	for (unsigned i = 0; i < 2; i++) {
+		if (!step_until_delivered(c, &c->engines[1].node, MSG_MEND_BEGIN_OK, SECONDS(20)))
+			return false;
+	}
+	/* Both are marked. B takes no unit, and E1 does not get it evicted. */
+	sim_disk_fail_writes(c->servers[at[1]].disk, true);
+	cut_both(c, host_of_engine(c, 1), host_of_metad(c, 0));
+	for (unsigned i = 0; i < 2; i++) {
+		if (!step_until_delivered(c, &c->servers[at[2]].node, MSG_COPY, SECONDS(20)))
+			return false;
+	}
+	if (!run_for(c, 5 * NS_PER_MS))
+		return false;
+	kill_engine(c, 1);
+	kill_server(c, at[0]);
+	sim_disk_fail_writes(c->servers[at[1]].disk, false);
+	for (unsigned i = 1; i < 3; i++) {
+		host_power_off(c, host_of_server(c, at[i]));
+		host_power_on(c, host_of_server(c, at[i]));
+	}
+	return step_attach(c, 2, 0, true) && step_read(c, 2, 0, 0, MIB, SECONDS(30)) &&
+	       step_write(c, 2, 0, 0, 4 * KIB, SECONDS(10));
+}
+
+static const struct scenario roll_of_one = {
+	.name = "roll-forward-of-one",
+	.story = "C has got units that B has not when E1 and their source die, and power fails: "
+		 "what is newer is replaced as well as what is older.",
+	.shape = shape_roll,
+	.drive = drive_roll_of_one,
+};
+
+/* Row 1's other half: what is let in must stay let in. E0 has A and B, E1 has C. */
+static bool begin_with_both(struct cluster *c, unsigned *third)
+{
+	if (!begin_with_e0(c))
+		return false;
+	*third = server_of(c, 0, 0, 2);
+	cut_both(c, host_of_engine(c, 0), host_of_server(c, *third));
+	cut_both(c, host_of_engine(c, 1), host_of_server(c, server_of(c, 0, 0, 0)));
+	cut_both(c, host_of_engine(c, 1), host_of_server(c, server_of(c, 0, 0, 1)));
+	return true;
+}
+
+/* C loses power: only its own disk can tell it whom it has let in. E0 reaches it again. */
+static bool power_cut_and_e0(struct cluster *c, unsigned third)
+{
+	static struct scripted late[10];
+
+	cut_both(c, host_of_server(c, third), host_of_metad(c, 0));
+	host_power_off(c, host_of_server(c, third));
+	host_power_on(c, host_of_server(c, third));
+	net_link_heal(c->sim.net, host_of_engine(c, 0), host_of_server(c, third));
+	net_link_heal(c->sim.net, host_of_server(c, third), host_of_engine(c, 0));
+	for (unsigned i = 0; i < ARRAY_SIZE(late); i++) {
+		late[i].status = 1;
+		if (c->engines[0].users[0] && user_state(c->engines[0].users[0]) == USER_ATTACHED)
+			try_write(c, 0, 0, HERE, BYTES, &late[i]);
+		if (!e0_reads_nothing_old(c) ||
+		    !step_expect(c, late[i].status != 0, "nothing of E0 is acknowledged"))
+			return false;
+	}
+	return true;
+}
+
+static bool drive_fence_and_restart(struct cluster *c)
+{
+	unsigned third;
+
+	return begin_with_both(c, &third) && step_attach(c, 1, 0, true) &&
+	       step_write(c, 1, 0, HERE, BYTES, SECONDS(20)) && power_cut_and_e0(c, third);
+}
+
+static const struct scenario fence_and_restart = {
+	.name = "fence-outlives-a-restart",
+	.story = "E1 got in through C, whose machine then loses power; E0, which was never told, "
+		 "reaches A, B and C again, and stays outside.",
+	.shape = shape_min_one,
+	.drive = drive_fence_and_restart,
+};
+
+/* The same in the moment in which the answer goes out. */
+static bool drive_sync_and_power_cut(struct cluster *c)
+{
+	unsigned third, turns = 0;
+
+	if (!begin_with_both(c, &third))
+		return false;
+	sim_disk_set_slow(c->servers[third].disk, 400);
+	try_attach(c, 1, 0, true);
+	do {
+		if (!step_until_sent(c, &c->servers[third].node, MSG_SYNC_OK, SECONDS(10)))
+			return false;
+	} while (observer_last_sent_status(c->observer, c->servers[third].node.process,
+					   MSG_SYNC_OK) != WIRE_OK &&
+		 turns++ < 10);
+	sim_disk_set_slow(c->servers[third].disk, 1);
+	return power_cut_and_e0(c, third);
+}
+
+static const struct scenario sync_and_power_cut = {
+	.name = "sync-then-power-cut",
+	.story = "C loses power in the moment in which it has answered E1's SYNC: the epoch is on "
+		 "its disk by then.",
+	.shape = shape_min_one,
+	.drive = drive_sync_and_power_cut,
+};
+
+/* Answers that take their time grant no more than what is left of it. */
+static void shape_late_answers(struct params *p)
+{
+	shape_scripted(p);
+	p->net.latency_ns = 20 * NS_PER_MS;
+	p->net.jitter_ns = 0;
+}
+
+static bool drive_late_answers(struct cluster *c)
+{
+	unsigned e0 = host_of_engine(c, 0);
+
+	if (!begin_with_e0(c))
+		return false;
+	for (unsigned i = 0; i < 3; i++)
+		cut_both(c, host_of_engine(c, 1), host_of_server(c, i));
+	try_attach(c, 1, 0, true);
+	/* E1 has its lease and reaches nobody yet. Three heartbeats of E0 are answered; the answers are 1.4 s on their way. */
+	if (!step_until_delivered(c, &c->engines[1].node, MSG_LEASE_OK, SECONDS(10)) ||
+	    !step_until_sent(c, &c->engines[0].node, MSG_HEARTBEAT, SECONDS(2)) ||
+	    !run_for(c, 30 * NS_PER_MS))
+		return false;
+	for (unsigned i = 0; i < 3; i++) {
+		cut_both(c, e0, host_of_server(c, i));
+		net_link_heal(c->sim.net, host_of_engine(c, 1), host_of_server(c, i));
+		net_link_heal(c->sim.net, host_of_server(c, i), host_of_engine(c, 1));
+	}
+	if (!run_for(c, 1300 * NS_PER_MS))
+		return false;
+	for (unsigned i = 0; i < 3; i++)
+		net_link_heal(c->sim.net, host_of_server(c, i), e0);
+	return step_attach(c, 1, 0, true) && step_write(c, 1, 0, HERE, BYTES, SECONDS(10)) &&
+	       e0_reads_nothing_old(c);
+}
+
+static const struct scenario late_answers = {
+	.name = "answers-that-come-late",
+	.story = "The answers to E0's heartbeats are late, and E1 waits at the replicas: a grant "
+		 "counts from its asking, so E0 stops in time.",
+	.shape = shape_late_answers,
+	.drive = drive_late_answers,
+};
+
+/* A READ is no exception from fencing. */
+static bool drive_late_read(struct cluster *c)
+{
+	static struct scripted read;
+	unsigned reader = 0;
+
+	if (!begin_with_e0(c) || !step_read(c, 0, 0, HERE, BYTES, SECONDS(5)))
+		return false;
+	while (!observer_delivered(c->observer, c->servers[reader].node.process, MSG_READ))
+		reader++;
+	net_link_cut(c->sim.net, host_of_engine(c, 0), host_of_server(c, reader));
+	try_read(c, 0, 0, HERE, BYTES, &read);
+	/* E0 sleeps meanwhile, so that its connection stays the one that it was. */
+	if (!run_for(c, NS_PER_MS))
+		return false;
+	node_pause(&c->engines[0].node);
+	if (!step_attach(c, 1, 0, true) || !step_write(c, 1, 0, HERE, BYTES, SECONDS(10)))
+		return false;
+	net_link_heal(c->sim.net, host_of_engine(c, 0), host_of_server(c, reader));
+	if (!step_until_delivered(c, &c->servers[reader].node, MSG_READ, SECONDS(5)))
+		return false;
+	node_continue(&c->engines[0].node);
+	return run_for(c, SECONDS(3));
+}
+
+static const struct scenario late_read = {
+	.name = "read-that-comes-late",
+	.story = "A READ of E0 is late and reaches a replica that has let E1 in: it is refused, "
+		 "for what it would return may still vanish.",
+	.shape = shape_scripted,
+	.drive = drive_late_read,
 };
 
 /* Row 16. */
@@ -414,6 +625,11 @@ const struct scenario *const scenarios_interleavings[] = {
 	&meta_restarts,
 	&rejoin_unacknowledged,
 	&interrupted_roll,
+	&roll_of_one,
+	&fence_and_restart,
+	&sync_and_power_cut,
+	&late_answers,
+	&late_read,
 	&suspended,
 	&only_local,
 	&repair_lease,

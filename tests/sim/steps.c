@@ -18,6 +18,55 @@ static bool wait_for(struct cluster *c, const struct scripted *result, uint64_t 
 	return result->status != 1;
 }
 
+bool step_done(struct cluster *c, const struct scripted *result, uint64_t within_ns)
+{
+	return step_expect(c, wait_for(c, result, within_ns), "the operation ends in time");
+}
+
+struct passing {
+	const struct observer *observer;
+	const struct sim_process *process;
+	enum msg_type type;
+	uint64_t (*count)(const struct observer *o, const struct sim_process *process,
+			  enum msg_type type);
+	uint64_t before;
+};
+
+static bool has_passed(void *context)
+{
+	const struct passing *p = context;
+
+	return p->count(p->observer, p->process, p->type) > p->before;
+}
+
+static bool until_passed(struct cluster *c, struct passing *p, uint64_t within_ns)
+{
+	char what[96];
+
+	p->before = p->count(p->observer, p->process, p->type);
+	if (!sim_run(&c->sim, c->sim.now_ns + within_ns, has_passed, p))
+		return false;
+	snprintf(what, sizeof what, "a %s passes %s in time", msg_type_name(p->type),
+		 p->process->name);
+	return step_expect(c, has_passed(p), what);
+}
+
+bool step_until_sent(struct cluster *c, const struct node *from, enum msg_type type,
+		     uint64_t within_ns)
+{
+	struct passing p = {c->observer, from->process, type, observer_sent, 0};
+
+	return until_passed(c, &p, within_ns);
+}
+
+bool step_until_delivered(struct cluster *c, const struct node *to, enum msg_type type,
+			  uint64_t within_ns)
+{
+	struct passing p = {c->observer, to->process, type, observer_delivered, 0};
+
+	return until_passed(c, &p, within_ns);
+}
+
 bool step_expect(struct cluster *c, bool holds, const char *what)
 {
 	if (!holds)

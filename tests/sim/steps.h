@@ -28,6 +28,16 @@ bool step_expect(struct cluster *c, bool holds, const char *what);
 /* Until the chunk has so many ACTIVE replicas and so many in all. */
 bool step_replicas(struct cluster *c, unsigned volume, uint64_t index, unsigned active,
 		   unsigned total, uint64_t within_ns);
+/*
+ * Event by event, until the process has handed another message of this type to its transport, or been handed one: then
+ * the scenario can cut a link between the two.
+ */
+bool step_until_sent(struct cluster *c, const struct node *from, enum msg_type type,
+		     uint64_t within_ns);
+bool step_until_delivered(struct cluster *c, const struct node *to, enum msg_type type,
+			  uint64_t within_ns);
+/* Until an operation that was begun has ended; its status is the caller's to look at. */
+bool step_done(struct cluster *c, const struct scripted *result, uint64_t within_ns);
 /* The server that holds the i-th replica of the chunk's list. */
 unsigned server_of(struct cluster *c, unsigned volume, uint64_t index, unsigned i);
 

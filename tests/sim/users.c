@@ -23,6 +23,7 @@ struct operation {
 	struct operation *twin;
 	enum verb verb;
 	uint64_t offset, bytes;
+	uint64_t begun_ns;
 	uint32_t stamp, write;
 	struct register_read *read;
 	uint8_t *memory;
@@ -147,6 +148,8 @@ static void operation_settled(struct operation *op)
 	if (status == -EIO)
 		op->user->cluster->eio++;
 	op->user->cluster->last_done_ns = op->user->cluster->sim.now_ns;
+	op->user->cluster->slowest_ns =
+		MAX(op->user->cluster->slowest_ns, op->user->cluster->sim.now_ns - op->begun_ns);
 }
 
 static void check_status(struct operation *op)
@@ -245,6 +248,7 @@ static void operation_submit(struct operation *op)
 		registers_fill(r, op->stamp, op->offset, op->bytes, op->memory);
 	}
 	op->request.memory = op->memory;
+	op->begun_ns = sim_of(user)->now_ns;
 	engine_submit(user->volume, &op->request);
 	/* The bytes were read during the call: what the caller does with his buffer now must not matter. */
 	if (op->verb == VERB_WRITE)
