@@ -110,7 +110,8 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(test_lib) $(filter-out %/nbd-plugin.a,$
 sim_objs := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
 ifneq ($(sim_objs),)
 PROGRAMS += $(B)/sim
-$(B)/sim: $(sim_objs) $(call have,meta-service/metad meta-service/core replica-engine/chunkd replica-engine/engine replica-engine/store replica-engine/core proto common/trace common/base)
+sim_archives := $(call have,meta-service/metad meta-service/core replica-engine/chunkd replica-engine/engine replica-engine/store replica-engine/core proto common/trace common/base)
+$(B)/sim: $(sim_objs) $(sim_archives)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(sim_objs) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_all)
 endif

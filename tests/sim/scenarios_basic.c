@@ -249,7 +249,7 @@ static const struct scenario link_to_meta = {
 };
 
 const struct scenario *const scenarios_basic[] = {
-	&calm,         &server_killed, &server_power, &server_hangs, &disk_dies, &disk_replaced,
-	&disk_rots,    &meta_down,     &power_cut,    &torn,         &clocks,
-	&link_to_meta, NULL,
+	&calm,          &server_killed, &server_power, &server_hangs, &disk_dies,
+	&disk_replaced, &disk_rots,     &meta_down,    &power_cut,    &torn,
+	&clocks,        &link_to_meta,  NULL,
 };

@@ -108,12 +108,10 @@ static bool drive_small_over_bad(struct cluster *c)
 	if (!step_attach(c, 0, 0, false))
 		return false;
 	user_write(c->engines[0].users[0], HERE, 4 * KIB, stamp, &first);
-	if (!step_done(c, &first, SECONDS(5)) ||
-	    !step_read(c, 0, 0, HERE, 4 * KIB, SECONDS(5)))
+	if (!step_done(c, &first, SECONDS(5)) || !step_read(c, 0, 0, HERE, 4 * KIB, SECONDS(5)))
 		return false;
 	registers_fill(r, stamp, HERE, 4 * KIB, content);
-	return step_expect(c,
-			   sim_disk_damage(c->servers[reader_of(c)].disk, content, 4 * KIB) > 0,
+	return step_expect(c, sim_disk_damage(c->servers[reader_of(c)].disk, content, 4 * KIB) > 0,
 			   "there is a block to be damaged") &&
 	       step_write(c, 0, 0, HERE, 512, SECONDS(5)) &&
 	       step_read(c, 0, 0, HERE, 4 * KIB, SECONDS(5));
@@ -257,8 +255,7 @@ static bool drive_all_out_of_reach(struct cluster *c)
 		cut_both(c, host_of_engine(c, 0), host_of_server(c, i));
 	try_write(c, 0, 0, HERE, 64 * KIB, &write);
 	try_read(c, 0, 0, HERE + MIB / 2, 64 * KIB, &read);
-	if (!run_for(c, SECONDS(40)) ||
-	    !step_expect(c, write.status == 1, "the write is held") ||
+	if (!run_for(c, SECONDS(40)) || !step_expect(c, write.status == 1, "the write is held") ||
 	    !step_replicas(c, 0, 0, 3, 3, 1))
 		return false;
 	for (unsigned i = 0; i < 3; i++)
@@ -478,8 +475,17 @@ static const struct scenario absent_chunk = {
 };
 
 const struct scenario *const scenarios_failures[] = {
-	&repeat_under_way,  &small_writes,       &small_over_bad,   &read_asked_elsewhere,
-	&read_behind_write, &eio_while_repeated, &all_out_of_reach, &connections_break,
-	&disks_set_back,    &bad_everywhere,     &lease_given_back, &absent_chunk,
+	&repeat_under_way,
+	&small_writes,
+	&small_over_bad,
+	&read_asked_elsewhere,
+	&read_behind_write,
+	&eio_while_repeated,
+	&all_out_of_reach,
+	&connections_break,
+	&disks_set_back,
+	&bad_everywhere,
+	&lease_given_back,
+	&absent_chunk,
 	NULL,
 };

@@ -176,8 +176,7 @@ static bool drive_repair_meets_write(struct cluster *c)
 	user = c->engines[0].users[0];
 	stamp = registers_stamp(r);
 	user_write(user, 0, 4 * KIB, stamp, &first);
-	if (!step_done(c, &first, SECONDS(5)) ||
-	    !step_read(c, 0, 0, 0, 4 * KIB, SECONDS(5)))
+	if (!step_done(c, &first, SECONDS(5)) || !step_read(c, 0, 0, 0, 4 * KIB, SECONDS(5)))
 		return false;
 	registers_fill(r, stamp, 0, 4 * KIB, content);
 	/* Whoever serves the reads has a bad block from now on. */
@@ -225,8 +224,7 @@ static bool drive_promoted_twice(struct cluster *c)
 	if (!step_replicas(c, 0, 0, 3, 3, SECONDS(3)))
 		return false;
 	kill_server(c, a);
-	if (!step_write(c, 0, 0, 0, MIB, SECONDS(5)) ||
-	    !step_replicas(c, 0, 0, 2, 2, SECONDS(2)))
+	if (!step_write(c, 0, 0, 0, MIB, SECONDS(5)) || !step_replicas(c, 0, 0, 2, 2, SECONDS(2)))
 		return false;
 	/* A is to be filled again, and E0 does not get to it. */
 	cut_both(c, host_of_engine(c, 0), host_of_server(c, a));
@@ -337,8 +335,7 @@ static bool drive_late_delete(struct cluster *c)
 	net_link_cut(c->sim.net, host_of_metad(c, 0), host_of_server(c, a));
 	/* D dies: A is all that there is to replace it. E0 carries its CREATE. */
 	kill_server(c, d);
-	if (!step_write(c, 0, 0, 0, MIB, SECONDS(5)) ||
-	    !step_replicas(c, 0, 0, 3, 3, SECONDS(4)) ||
+	if (!step_write(c, 0, 0, 0, MIB, SECONDS(5)) || !step_replicas(c, 0, 0, 3, 3, SECONDS(4)) ||
 	    !step_expect(c, server_of(c, 0, 0, 2) == a, "A takes D's place"))
 		return false;
 	net_link_heal(c->sim.net, host_of_metad(c, 0), host_of_server(c, a));
@@ -427,8 +424,7 @@ static bool drive_reads_while_filled(struct cluster *c)
 		return false;
 	/* The replica on E0's own host, which its reads prefer. */
 	kill_server(c, 0);
-	if (!step_write(c, 0, 0, 0, MIB, SECONDS(10)) ||
-	    !step_replicas(c, 0, 0, 2, 2, SECONDS(10)))
+	if (!step_write(c, 0, 0, 0, MIB, SECONDS(10)) || !step_replicas(c, 0, 0, 2, 2, SECONDS(10)))
 		return false;
 	node_let_up(node_of_server(c, 0));
 	do {
@@ -453,7 +449,15 @@ static const struct scenario reads_while_filled = {
 };
 
 const struct scenario *const scenarios_joins[] = {
-	&join_under_writes,  &copy_under_writes,  &write_into_invalid, &copy_of_old_connection,
-	&repair_meets_write, &promoted_twice,     &evict_what_is_gone, &late_delete,
-	&late_create,        &reads_while_filled, NULL,
+	&join_under_writes,
+	&copy_under_writes,
+	&write_into_invalid,
+	&copy_of_old_connection,
+	&repair_meets_write,
+	&promoted_twice,
+	&evict_what_is_gone,
+	&late_delete,
+	&late_create,
+	&reads_while_filled,
+	NULL,
 };
