@@ -1,4 +1,9 @@
-/* handover.c - see handover.h. */
+/*
+ * handover.c - see handover.h.
+ *
+ * Under `lock`: who drives, and the queue. All the rest belongs to the driver; the lock, through which the role passes, orders what
+ * one driver did before what the next one does. The loop's buffers are in a pool of its own, which each driver uses.
+ */
 #include "nbd-plugin/handover.h"
 
 #include "common/io-ev/io_ev.h"
@@ -9,60 +14,242 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
+/*
+ * Calls come densely if the last one came so soon after none was left. Between dense calls nobody drives, for LOOK_NS at
+ * most: what the engine does on its own account is late by as much.
+ */
+#define DENSE_NS (NS_PER_MS / 4)
+#define LOOK_NS  (5 * NS_PER_MS)
+
+enum driver {
+	NOBODY,
+	CALLER,
+	BACKGROUND,
+};
+
 struct handover {
-	pthread_t thread;
+	pthread_t background;
 	struct ev_loop *loop;
 	struct ev_async wake;
 	struct io_ev *io;
 	struct engine *engine;
+	struct buf_pool *pool;
+
 	pthread_mutex_t lock;
-	STAILQ_HEAD(calls, call) queue; /* under lock */
-	bool stop;                      /* under lock */
-	bool stopping;                  /* the loop's */
+	/* under lock */
+	STAILQ_HEAD(calls, call) queue;
+	enum driver driver;
+	uint64_t terms; /* how often a caller has become the driver */
+	bool watched;   /* the background waits for the present driver's end */
+	bool stop;
+	pthread_cond_t changed; /* the background is wanted */
+
+	/* the driver's */
+	unsigned running;       /* calls that were begun and have not ended */
+	bool dense;             /* the last call came soon */
+	uint64_t idle_since_ns; /* when the last one ended */
+	bool stopping, stopped;
 };
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+	int rc = clock_gettime(CLOCK_MONOTONIC, &now);
+
+	assert(rc == 0);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
 
 static void stopped(void *context)
 {
 	struct handover *h = context;
 
-	ev_break(h->loop, EVBREAK_ALL);
+	h->stopped = true;
+}
+
+/* By the driver: begins all calls that are queued. */
+static void run_queue(struct handover *h)
+{
+	struct calls calls = STAILQ_HEAD_INITIALIZER(calls);
+	struct call *call;
+
+	pthread_mutex_lock(&h->lock);
+	STAILQ_CONCAT(&calls, &h->queue);
+	pthread_mutex_unlock(&h->lock);
+	if (STAILQ_EMPTY(&calls))
+		return;
+	if (h->running == 0)
+		h->dense = now_ns() - h->idle_since_ns < DENSE_NS;
+	while ((call = STAILQ_FIRST(&calls))) {
+		STAILQ_REMOVE_HEAD(&calls, link);
+		h->running++;
+		call->run(call, h->engine);
+	}
 }
 
 static void woken(struct ev_loop *loop, struct ev_async *wake, int events)
 {
-	struct handover *h = wake->data;
-	struct calls calls = STAILQ_HEAD_INITIALIZER(calls);
-	struct call *call;
-	bool stop;
-
 	(void)loop;
 	(void)events;
+	run_queue(wake->data);
+}
+
+/* Under lock, by the driver. Is there a reason to drive on for others' sake? */
+static bool is_wanted(const struct handover *h)
+{
+	return h->stop || h->running > 0 || !STAILQ_EMPTY(&h->queue) || !h->dense;
+}
+
+/* ---- callers ---- */
+
+/* The caller's own call has ended: the role passes to the background, or to nobody. */
+static void caller_leaves(struct handover *h)
+{
+	bool tell;
+
 	pthread_mutex_lock(&h->lock);
-	STAILQ_CONCAT(&calls, &h->queue);
-	stop = h->stop;
+	h->driver = is_wanted(h) ? BACKGROUND : NOBODY;
+	tell = h->driver == BACKGROUND || h->watched;
 	pthread_mutex_unlock(&h->lock);
-	while ((call = STAILQ_FIRST(&calls))) {
-		STAILQ_REMOVE_HEAD(&calls, link);
-		call->run(call, h->engine);
+	if (tell)
+		pthread_cond_signal(&h->changed);
+}
+
+static void drive_for(struct handover *h, const struct call *call)
+{
+	buf_pool_use(h->pool);
+	run_queue(h);
+	do /* at least once: what it has sent leaves at the loop's turn */
+		ev_run(h->loop, call->over ? EVRUN_NOWAIT : EVRUN_ONCE);
+	while (!call->over);
+	caller_leaves(h);
+	buf_pool_use(NULL);
+}
+
+int handover_call(struct handover *h, struct call *call)
+{
+	bool was_empty, drive;
+
+	sem_init(&call->ended, 0, 0);
+	call->over = false;
+	call->handover = h;
+	pthread_mutex_lock(&h->lock);
+	was_empty = STAILQ_EMPTY(&h->queue);
+	STAILQ_INSERT_TAIL(&h->queue, call, link);
+	drive = h->driver == NOBODY;
+	if (drive) {
+		h->driver = CALLER;
+		h->terms++;
 	}
-	if (stop && !h->stopping) {
-		h->stopping = true;
-		engine_stop(h->engine, stopped, h);
+	pthread_mutex_unlock(&h->lock);
+	if (drive)
+		drive_for(h, call);
+	else if (was_empty)
+		ev_async_send(h->loop, &h->wake);
+	while (sem_wait(&call->ended) < 0)
+		assert(errno == EINTR);
+	sem_destroy(&call->ended);
+	return call->status;
+}
+
+void call_end(struct call *call, int status)
+{
+	struct handover *h = call->handover;
+
+	assert(h->running > 0 && !call->over);
+	if (--h->running == 0)
+		h->idle_since_ns = now_ns();
+	call->status = status;
+	call->over = true;
+	sem_post(&call->ended); /* the last: its memory may be gone now */
+}
+
+/* ---- the background ---- */
+
+static void wait_for_change(struct handover *h, uint64_t delay_ns)
+{
+	uint64_t end_ns = now_ns() + delay_ns;
+	struct timespec end = {(time_t)(end_ns / NS_PER_S), (long)(end_ns % NS_PER_S)};
+
+	if (delay_ns)
+		pthread_cond_timedwait(&h->changed, &h->lock, &end);
+	else
+		pthread_cond_wait(&h->changed, &h->lock);
+}
+
+/* Under lock. Waits until the role is ours: given by a caller, or left by all of them from one look to the next. */
+static void take_role(struct handover *h)
+{
+	bool looked = false, same;
+	uint64_t terms = 0;
+
+	while (h->driver != BACKGROUND) {
+		same = looked && h->terms == terms;
+		if (h->driver == NOBODY && (same || h->stop)) {
+			h->driver = BACKGROUND;
+			return;
+		}
+		/* A term that has lasted since the last look may last: it ends with a signal. */
+		h->watched = h->driver == CALLER && same;
+		terms = h->terms;
+		looked = true;
+		wait_for_change(h, h->watched ? 0 : LOOK_NS);
+		h->watched = false;
 	}
+}
+
+/* Under lock: between dense calls the next caller drives, and need not wake us. */
+static bool step_back(struct handover *h)
+{
+	if (is_wanted(h))
+		return false;
+	h->driver = NOBODY;
+	return true;
+}
+
+/* With the role. Returns without it, or when the engine has stopped. */
+static void drive(struct handover *h)
+{
+	bool stop, back;
+
+	run_queue(h);
+	do {
+		pthread_mutex_lock(&h->lock);
+		stop = h->stop;
+		back = step_back(h);
+		pthread_mutex_unlock(&h->lock);
+		if (back)
+			return;
+		if (stop && !h->stopping) {
+			h->stopping = true;
+			engine_stop(h->engine, stopped, h);
+		}
+		ev_run(h->loop, EVRUN_ONCE);
+	} while (!h->stopped);
 }
 
 static void *run(void *context)
 {
 	struct handover *h = context;
 
-	ev_run(h->loop, 0);
+	buf_pool_use(h->pool);
+	while (!h->stopped) {
+		pthread_mutex_lock(&h->lock);
+		take_role(h);
+		pthread_mutex_unlock(&h->lock);
+		h->dense = false;
+		drive(h);
+	}
 	engine_free(h->engine);
 	io_ev_free(h->io);
-	buf_pool_drain();
+	buf_pool_use(NULL);
 	return NULL;
 }
+
+/* ---- start and stop ---- */
 
 static struct engine *make_engine(struct handover *h, const char *meta, uint64_t io_timeout_ns)
 {
@@ -80,6 +267,26 @@ static struct engine *make_engine(struct handover *h, const char *meta, uint64_t
 	return engine_new(&environment, &options);
 }
 
+static void init_locks(struct handover *h)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_mutex_init(&h->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&h->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+static void free_all(struct handover *h)
+{
+	buf_pool_free(h->pool);
+	ev_loop_destroy(h->loop);
+	pthread_cond_destroy(&h->changed);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
 int handover_start(const char *meta, uint64_t io_timeout_ns, struct handover **out)
 {
 	struct handover *h = xcalloc(1, sizeof *h);
@@ -90,19 +297,24 @@ int handover_start(const char *meta, uint64_t io_timeout_ns, struct handover **o
 		free(h);
 		return -EAGAIN;
 	}
+	h->pool = buf_pool_new();
 	h->io = io_ev_new(h->loop);
+	h->driver = BACKGROUND;
 	STAILQ_INIT(&h->queue);
-	pthread_mutex_init(&h->lock, NULL);
+	init_locks(h);
 	ev_async_init(&h->wake, woken);
 	h->wake.data = h;
 	ev_async_start(h->loop, &h->wake);
+	buf_pool_use(h->pool);
 	h->engine = make_engine(h, meta, io_timeout_ns);
-	error = pthread_create(&h->thread, NULL, run, h);
+	error = pthread_create(&h->background, NULL, run, h);
 	if (error) {
 		engine_free(h->engine);
 		io_ev_free(h->io);
-		ev_loop_destroy(h->loop);
-		free(h);
+	}
+	buf_pool_use(NULL);
+	if (error) {
+		free_all(h);
 		return -error;
 	}
 	*out = h;
@@ -114,32 +326,8 @@ void handover_stop(struct handover *h)
 	pthread_mutex_lock(&h->lock);
 	h->stop = true;
 	pthread_mutex_unlock(&h->lock);
+	pthread_cond_signal(&h->changed);
 	ev_async_send(h->loop, &h->wake);
-	pthread_join(h->thread, NULL);
-	ev_loop_destroy(h->loop);
-	pthread_mutex_destroy(&h->lock);
-	free(h);
-}
-
-int handover_call(struct handover *h, struct call *call)
-{
-	bool was_empty;
-
-	sem_init(&call->ended, 0, 0);
-	pthread_mutex_lock(&h->lock);
-	was_empty = STAILQ_EMPTY(&h->queue);
-	STAILQ_INSERT_TAIL(&h->queue, call, link);
-	pthread_mutex_unlock(&h->lock);
-	if (was_empty)
-		ev_async_send(h->loop, &h->wake);
-	while (sem_wait(&call->ended) < 0)
-		assert(errno == EINTR);
-	sem_destroy(&call->ended);
-	return call->status;
-}
-
-void call_end(struct call *call, int status)
-{
-	call->status = status;
-	sem_post(&call->ended);
+	pthread_join(h->background, NULL);
+	free_all(h);
 }

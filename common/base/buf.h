@@ -5,8 +5,8 @@
  * writes from it, the owner keeps it until its generation is settled. Everybody who keeps a buf
  * past the call that showed it takes a reference of their own.
  *
- * Not thread-safe: a buf, and the pool behind it, belong to one event loop's thread. (The pool is
- * thread-local, so several loops in a process do not meet.)
+ * Not thread-safe: a buf, and the pool behind it, belong to one event loop. Each thread has a pool of its own, so several loops in a
+ * process do not meet; a loop that several threads run in turn has a pool that each of them uses meanwhile (buf_pool_use).
  */
 #ifndef COPYHOLD_BUF_H
 #define COPYHOLD_BUF_H
@@ -28,8 +28,15 @@ struct buf *buf_ref(struct buf *b);
 void buf_unref(struct buf *b);
 /* Bufs that are in use (for leak checks in tests and in the simulator). */
 size_t buf_in_use(void);
-/* Frees what the pool of this thread keeps for later. */
+/* Frees what the pool that this thread uses keeps for later. */
 void buf_pool_drain(void);
+
+/* A pool for a loop without a thread of its own. Its bufs live and die while it is used. */
+struct buf_pool *buf_pool_new(void);
+/* From now on this thread uses `pool`, its own if NULL. The caller sees to it that no other thread uses it at the same time. */
+void buf_pool_use(struct buf_pool *pool);
+/* All bufs of it were given back. */
+void buf_pool_free(struct buf_pool *pool);
 
 /* A range of a buf. An empty slice has buf == NULL and bytes == 0. Holds no reference by itself. */
 struct slice {
