@@ -467,7 +467,7 @@ static const char *report_ok_decode(struct codec *codec, const struct io_frame *
 	return NULL;
 }
 
-/* ---- REPAIR_JOB, DELETE ---- */
+/* ---- REPAIR_JOB ---- */
 
 static const char *repair_job_check(const struct msg *msg)
 {
@@ -483,6 +483,7 @@ static size_t repair_job_encode(struct codec *codec, const struct msg *msg)
 	pb.volume = r->volume;
 	pb.chunk = r->chunk;
 	pb.chunk_bytes = r->chunk_bytes;
+	pb.scrub = r->scrub;
 	return codec_pack(codec, &pb.base);
 }
 
@@ -498,9 +499,91 @@ static const char *repair_job_decode(struct codec *codec, const struct io_frame 
 		.volume = pb->volume,
 		.chunk = pb->chunk,
 		.chunk_bytes = pb->chunk_bytes,
+		.scrub = pb->scrub,
 	};
 	return NULL;
 }
+
+/* ---- SCRUBBED ---- */
+
+static const char *scrubbed_check(const struct msg *msg)
+{
+	const struct msg_scrubbed *r = &msg->u.scrubbed;
+
+	if (r->units > CHUNK_BYTES_MAX / UNIT_BYTES || r->units_done > r->units)
+		return "more units than a chunk has";
+	for (uint32_t i = 0; i < r->named_count; i++)
+		if (r->named[i] >= CHUNK_BYTES_MAX / BLOCK_BYTES)
+			return "a block beyond the largest chunk";
+	return NULL;
+}
+
+static size_t scrubbed_encode(struct codec *codec, const struct msg *msg)
+{
+	const struct msg_scrubbed *r = &msg->u.scrubbed;
+	Copyhold__ScrubbedReplica *replicas =
+		codec_sending_array(codec, r->replica_count, sizeof *replicas);
+	Copyhold__Scrubbed pb;
+
+	copyhold__scrubbed__init(&pb);
+	pb.chunk = r->chunk;
+	pb.epoch = r->epoch;
+	pb.whole = r->whole;
+	pb.last = r->last;
+	pb.units = r->units;
+	pb.units_done = r->units_done;
+	pb.unrepairable = r->unrepairable;
+	pb.differing = r->differing;
+	pb.n_named = r->named_count;
+	pb.named = (uint32_t *)(uintptr_t)r->named; /* protobuf-c only reads it */
+	pb.n_replicas = r->replica_count;
+	pb.replicas = codec_sending_array(codec, r->replica_count, sizeof *pb.replicas);
+	for (uint32_t i = 0; i < r->replica_count; i++) {
+		copyhold__scrubbed_replica__init(&replicas[i]);
+		replicas[i].cid = r->replicas[i].cid;
+		replicas[i].bad = r->replicas[i].bad;
+		replicas[i].repaired = r->replicas[i].repaired;
+		replicas[i].read = r->replicas[i].read;
+		pb.replicas[i] = &replicas[i];
+	}
+	return codec_pack(codec, &pb.base);
+}
+
+static const char *scrubbed_decode(struct codec *codec, const struct io_frame *frame,
+				   struct msg *msg)
+{
+	const Copyhold__Scrubbed *pb = codec_unpack(codec, frame, &copyhold__scrubbed__descriptor);
+	struct msg_scrubbed *r = &msg->u.scrubbed;
+
+	if (!pb)
+		return codec_malformed;
+	if (pb->n_replicas > REPLICAS_MAX)
+		return "too many replicas";
+	if (pb->n_named > SCRUBBED_NAMED_MAX)
+		return "too many damaged blocks are named";
+	r->chunk = pb->chunk;
+	r->epoch = pb->epoch;
+	r->whole = pb->whole;
+	r->last = pb->last;
+	r->units = pb->units;
+	r->units_done = pb->units_done;
+	r->unrepairable = pb->unrepairable;
+	r->differing = pb->differing;
+	r->named_count = (uint32_t)pb->n_named;
+	if (pb->n_named)
+		memcpy(r->named, pb->named, pb->n_named * sizeof r->named[0]);
+	r->replica_count = (uint32_t)pb->n_replicas;
+	for (size_t i = 0; i < pb->n_replicas; i++)
+		r->replicas[i] = (struct msg_scrubbed_replica){
+			.cid = pb->replicas[i]->cid,
+			.bad = pb->replicas[i]->bad,
+			.repaired = pb->replicas[i]->repaired,
+			.read = pb->replicas[i]->read,
+		};
+	return NULL;
+}
+
+/* ---- DELETE ---- */
 
 static size_t delete_encode(struct codec *codec, const struct msg *msg)
 {
@@ -535,5 +618,6 @@ const struct codec_handler codec_chunk_handlers[CODEC_TYPES] = {
 	[MSG_REPORT_OK] = {HANDLER(report_ok), .check = report_ok_check, .answer = true},
 	[MSG_LIST] = {HANDLER(list), .check = list_check},
 	[MSG_REPAIR_JOB] = {HANDLER(repair_job), .check = repair_job_check},
+	[MSG_SCRUBBED] = {HANDLER(scrubbed), .check = scrubbed_check},
 	[MSG_DELETE] = {HANDLER(delete)},
 };

@@ -70,7 +70,7 @@ struct codec_handler {
 #define HANDLER(body) .encode = body##_encode, .decode = body##_decode
 
 /* The tables, over enum msg_type, a part of it each; entries without decode are not theirs. */
-#define CODEC_TYPES (MSG_RESIZED + 1)
+#define CODEC_TYPES (MSG_SCRUBBED + 1)
 extern const struct codec_handler codec_data_handlers[CODEC_TYPES];
 extern const struct codec_handler codec_control_handlers[CODEC_TYPES];
 extern const struct codec_handler codec_meta_handlers[CODEC_TYPES];

@@ -88,6 +88,7 @@ static const char *const type_names[] = {
 	[MSG_VOLUMES_OK] = "VOLUMES_OK",
 	[MSG_LIST] = "LIST",
 	[MSG_REPAIR_JOB] = "REPAIR_JOB",
+	[MSG_SCRUBBED] = "SCRUBBED",
 	[MSG_DELETE] = "DELETE",
 	[MSG_SERVERS] = "SERVERS",
 	[MSG_DETACHED] = "DETACHED",

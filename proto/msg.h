@@ -13,7 +13,7 @@
 
 #include "common/base/buf.h"
 
-#define PROTOCOL_VERSION 2
+#define PROTOCOL_VERSION 3
 
 #define NAME_BYTES    64  /* volume, server, zone, ... names with the terminating 0 */
 #define ADDRESS_BYTES 128 /* "HOST:PORT" or "unix:/path" with the terminating 0 */
@@ -133,6 +133,9 @@ enum msg_type {
 	MSG_SERVERS = 99,    /* where the chunk servers are */
 	MSG_DETACHED = 100,  /* the attachment was taken away */
 	MSG_RESIZED = 101,   /* an attached volume has grown */
+
+	/* engine, chunk server -> metad: not answered */
+	MSG_SCRUBBED = 102, /* what reading a chunk on all its replicas has shown */
 };
 
 /* The name of a type ("WRITE_OK"), or "?" . */
@@ -530,6 +533,37 @@ struct msg_repair_job {
 	uint64_t volume;
 	uint64_t chunk;
 	uint64_t chunk_bytes;
+	bool scrub; /* read all of it and compare; goes to the engine that has its lease, too */
+};
+
+/* What one replica gave; in blocks. */
+struct msg_scrubbed_replica {
+	uint32_t cid;
+	uint32_t bad; /* failed their checksum, could not be read, or differed from the others' */
+	uint32_t repaired; /* of these */
+	uint64_t read;
+};
+
+/* As many damaged blocks are named; more are only counted. */
+#define SCRUBBED_NAMED_MAX 32
+
+/*
+ * From the owner of a chunk: how far its scrub is (last is not set), what it has found (last), or, with whole not set, what a single unit
+ * has shown that was looked at because a read met a bad block. Counts of blocks; sums since the scrub began.
+ */
+struct msg_scrubbed {
+	uint64_t chunk;
+	uint64_t epoch;
+	bool whole;
+	bool last;
+	uint32_t units, units_done; /* to be read, and read */
+	uint32_t replica_count;
+	struct msg_scrubbed_replica replicas[REPLICAS_MAX];
+	uint32_t unrepairable; /* bad in every replica: reading them fails */
+	uint32_t
+		differing; /* good in each replica, but not the same, and no majority; or older somewhere */
+	uint32_t named_count;
+	uint32_t named[SCRUBBED_NAMED_MAX]; /* of both kinds: indexes of blocks in the chunk */
 };
 
 struct msg_delete {
@@ -615,6 +649,7 @@ struct msg {
 		struct msg_report report;
 		struct msg_report_ok report_ok;
 		struct msg_repair_job repair_job;
+		struct msg_scrubbed scrubbed;
 		struct msg_delete delete_;
 		struct msg_servers servers;
 		struct msg_admin admin;

@@ -80,6 +80,7 @@ void owner_destroy(struct owner *o)
 		slot_free_arrays(&o->slots[i]);
 	free(o->copy_pool);
 	o->copy_pool = NULL;
+	owner_scrub_free(o);
 }
 
 void owner_update_free(struct owner_update *up)
@@ -96,6 +97,7 @@ void owner_slot_clear(struct step *s, unsigned slot)
 	struct owner_request *r;
 
 	owner_abort_copies(s, slot);
+	owner_scrub_slot_gone(s, slot);
 	owner_redirect_reads(s, slot);
 	if (o->joining == (int)slot)
 		o->joining = -1;
@@ -245,6 +247,7 @@ void owner_fence(struct step *s)
 	o->returning = false;
 	while ((r = TAILQ_FIRST(&o->movers)))
 		owner_copy_end(s, r, WIRE_FENCED);
+	owner_scrub_stop(s);
 	while ((r = TAILQ_FIRST(&o->requests))) {
 		if (r->operation == OWNER_COPY)
 			owner_copy_end(s, r, WIRE_FENCED);
@@ -277,6 +280,7 @@ static void peer_down(struct step *s, unsigned slot)
 	p->exchange_id = 0;
 	p->covered_connection = 0;
 	owner_abort_copies(s, slot);
+	owner_scrub_slot_gone(s, slot);
 	owner_redirect_reads(s, slot);
 	if (!p->counts) {
 		owner_leave_out(s, slot);
@@ -304,6 +308,8 @@ static void answered(struct step *s, unsigned slot, const struct msg *msg)
 		owner_fence(s);
 		return;
 	}
+	if (owner_scrub_answered(s, slot, msg))
+		return;
 	switch (msg->type) {
 	case MSG_WRITE_OK:
 		owner_write_answered(s, slot, msg);
@@ -316,7 +322,6 @@ static void answered(struct step *s, unsigned slot, const struct msg *msg)
 		owner_sync_answered(s, slot, msg);
 		break;
 	case MSG_COPY_OK:
-	case MSG_REPAIR_OK:
 		owner_copy_answered(s, slot, msg);
 		break;
 	case MSG_VERSIONS_OK: {
@@ -339,7 +344,7 @@ static void answered(struct step *s, unsigned slot, const struct msg *msg)
 		owner_join_answered(s, slot, msg);
 		break;
 	default:
-		break; /* RELEASE_OK: nothing waits for it */
+		break; /* RELEASE_OK, late ones: nothing waits for them */
 	}
 }
 
@@ -403,6 +408,8 @@ static void return_abort_copies(struct step *s)
 
 	if (!o->returning)
 		return;
+	o->scrub_asked = false;
+	owner_scrub_stop(s);
 	FOR_EACH_SLOT (o, i) {
 		owner_abort_copies(s, i);
 		if (o->joining == (int)i)
@@ -430,8 +437,10 @@ void owner_progress(struct step *s)
 		owner_change_progress(s);
 	if (o->phase == OWNER_IO) {
 		owner_settle(s);
-		if (!o->returning)
+		if (!o->returning) {
 			owner_join_progress(s);
+			owner_scrub_progress(s);
+		}
 		owner_pump(s);
 	}
 	return_abort_copies(s);
@@ -511,6 +520,9 @@ void owner_step(struct owner *o, const struct owner_event *ev, struct owner_upda
 		o->change.retry_ns = 0;
 		o->lease_asked = false;
 		break;
+	case OWNER_EVENT_SCRUB:
+		o->scrub_asked = true;
+		break;
 	case OWNER_EVENT_RETURN:
 		give_back(&s);
 		break;
@@ -534,7 +546,7 @@ bool owner_needs_tick(const struct owner *o)
 	if (o->phase == OWNER_FENCED)
 		return false;
 	if (!TAILQ_EMPTY(&o->requests) || o->phase == OWNER_SYNCING || o->phase == OWNER_ROLLING ||
-	    o->change.asked || o->returning)
+	    o->change.asked || o->returning || owner_scrubs(o))
 		return true;
 	FOR_EACH_SLOT (o, i) {
 		if (o->slots[i].listed == REPLICA_FILLING || o->slots[i].state == SLOT_FAILED)

@@ -56,6 +56,7 @@ enum owner_operation {
 	OWNER_DISCARD,
 	OWNER_EXTENTS, /* which units hold data: answered with OWNER_COMPLETE, result in `extents` */
 	OWNER_COPY, /* internal: a unit on its way to another replica; ordered as a read of the unit */
+	OWNER_SCRUB, /* internal: a unit that is read at all replicas; likewise */
 };
 
 enum owner_request_state {
@@ -105,10 +106,10 @@ struct owner_request {
 	uint8_t missing[IO_BLOCKS_MAX / 8];
 	uint8_t zero[IO_BLOCKS_MAX / 8];
 	struct version version;
-	uint32_t unit;        /* COPY */
-	uint8_t destination;  /* COPY: slot */
-	uint8_t purpose;      /* COPY: enum owner_copy_purpose */
-	uint16_t repair_mask; /* COPY for a repair: blocks that are bad at the destination */
+	uint32_t bad_units;  /* READ: bit per unit of the range that had bad blocks somewhere */
+	uint32_t unit;       /* COPY, SCRUB */
+	uint8_t destination; /* COPY: slot */
+	uint8_t purpose;     /* COPY: enum owner_copy_purpose */
 	TAILQ_ENTRY(owner_request) link;  /* all requests in the order of arrival, or the movers */
 	TAILQ_ENTRY(owner_request) queue; /* ready ones, or the window by generation */
 };
@@ -117,7 +118,6 @@ TAILQ_HEAD(owner_requests, owner_request);
 enum owner_copy_purpose {
 	COPY_TO_FILL,
 	COPY_TO_ROLL,
-	COPY_TO_REPAIR,
 };
 
 enum owner_phase {
@@ -219,6 +219,9 @@ struct owner {
 	uint32_t copies;     /* under way for this chunk */
 	uint32_t copy_limit; /* set by the engine: how many may be under way now */
 	struct owner_request *copy_pool;
+	struct owner_scrub *scrub;   /* owner_scrub.c; NULL: none yet */
+	bool scrub_asked;            /* to begin as soon as there is IO */
+	uint64_t scrub_budget_bytes; /* set by the engine, taken off as units are begun */
 	bool lost;
 
 	struct {
@@ -233,6 +236,7 @@ struct owner {
 	struct {
 		uint64_t checksum_errors, repaired_blocks, read_errors;
 		uint64_t retransmitted_generations, copied_units, evictions, promotions;
+		uint64_t scrubs, scrubbed_units;
 	} counters;
 	void *context; /* the engine's */
 };
@@ -249,6 +253,7 @@ enum owner_event_kind {
 	OWNER_EVENT_GRANTED,   /* cid: a heartbeat was answered: reads that waited may go */
 	OWNER_EVENT_TAKEN,     /* cid: a heartbeat answer named this chunk: a later epoch is in */
 	OWNER_EVENT_META_UP, /* metad is (again) there: a change that was asked before is asked again */
+	OWNER_EVENT_SCRUB, /* read the whole chunk on all replicas and compare; one at a time, asking again changes nothing */
 	OWNER_EVENT_RETURN, /* give the lease back; no request may be under way or come */
 	OWNER_EVENT_TICK,
 };
@@ -270,6 +275,7 @@ enum owner_action_kind {
 	OWNER_COMPLETE,     /* request, status */
 	OWNER_LEASE_RETURN, /* msg.u.lease_return to metad: the owner is IDLE now */
 	OWNER_LEASE_LOST,   /* phase FENCED was entered */
+	OWNER_SCRUBBED,     /* msg.u.scrubbed to metad */
 };
 
 struct owner_action {
@@ -307,6 +313,8 @@ bool owner_needs_tick(const struct owner *owner);
 bool owner_may_read(const struct owner *owner, uint64_t now_ns);
 /* True if this owner believes that it may take generations now. */
 bool owner_may_write(const struct owner *owner);
+/* A scrub of the chunk is asked for or under way. */
+bool owner_scrubs(const struct owner *owner);
 /* Every listed replica is ACTIVE and level, nothing is joining, no change under way. */
 bool owner_repaired(const struct owner *owner);
 enum owner_hold owner_hold(const struct owner *owner, uint64_t now_ns);

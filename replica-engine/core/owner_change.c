@@ -186,8 +186,7 @@ static const char *why_evict(const struct step *s, unsigned slot)
 	return NULL;
 }
 
-/* Those that could carry on without it: synced, and not out of reach themselves. */
-static unsigned others_synced(const struct step *s, unsigned slot)
+unsigned owner_others_synced(const struct step *s, unsigned slot)
 {
 	const struct owner *o = s->o;
 	unsigned n = 0;
@@ -213,7 +212,7 @@ static void hurry_reads(struct step *s)
 		uint8_t reader = r->reader;
 
 		if (r->state != OWNER_REQUEST_READING || r->operation == OWNER_EXTENTS ||
-		    s->now_ns - r->sent_ns < READ_PATIENCE_NS)
+		    r->operation == OWNER_SCRUB || s->now_ns - r->sent_ns < READ_PATIENCE_NS)
 			continue;
 		r->tried |= 1u << reader;
 		if (owner_send_read(s, r))
@@ -242,7 +241,7 @@ void owner_change_progress(struct step *s)
 
 		if (!why)
 			continue;
-		if (others_synced(s, i) < o->min_replicas) {
+		if (owner_others_synced(s, i) < o->min_replicas) {
 			o->change.refused = true;
 			continue;
 		}

@@ -1,7 +1,7 @@
 /*
- * owner_copy.c - one unit on its way from a replica to another: to fill, to roll forward, to repair bad blocks.
+ * owner_copy.c - one unit on its way from a replica to another: to fill, or to roll forward.
  *
- * A COPY to fill or to repair is a request like any other in the order of the chunk: it reads its unit, so it waits for writes in
+ * A COPY to fill is a request like any other in the order of the chunk: it reads its unit, so it waits for writes in
  * flight there, and later writes wait for its answer. A COPY to roll runs before IO starts and stands in `movers`. They come from
  * a small pool, so that filling a chunk never takes more than OWNER_COPIES_MAX units of memory.
  */
@@ -86,11 +86,11 @@ void owner_copy_end(struct step *s, struct owner_request *r, enum wire_status st
 	assert(o->copies > 0 && p->copies > 0);
 	o->copies--;
 	p->copies--;
-	if (status == WIRE_OK && r->purpose != COPY_TO_REPAIR)
+	if (status == WIRE_OK)
 		o->counters.copied_units++;
 	if (r->purpose == COPY_TO_ROLL)
 		owner_rolled_unit(s, r, status);
-	else if (r->purpose == COPY_TO_FILL)
+	else
 		owner_filled_unit(s, r, status);
 }
 
@@ -98,36 +98,6 @@ void owner_copy_end(struct step *s, struct owner_request *r, enum wire_status st
 static uint16_t mask16(const uint8_t *bits)
 {
 	return (uint16_t)(bits[0] | bits[1] << 8);
-}
-
-static bool send_repair(struct step *s, struct owner_request *r, uint16_t zero, uint16_t bad)
-{
-	struct msg *msg;
-	uint16_t good = (uint16_t) ~(zero | bad);
-	struct slice packed = {0};
-	uint32_t n = 0;
-
-	if (!good)
-		return false;
-	packed = slice_new(UNIT_BYTES);
-	for (unsigned i = 0; i < UNIT_BLOCKS; i++) {
-		if (good >> i & 1)
-			memcpy(slice_data(packed) + (size_t)n++ * BLOCK_BYTES,
-			       slice_data(r->data) + (size_t)i * BLOCK_BYTES, BLOCK_BYTES);
-	}
-	packed.bytes = n * BLOCK_BYTES;
-	slice_unref(&r->data);
-	r->data = packed;
-	msg = owner_emit_message(s, r->destination, MSG_REPAIR);
-	msg->u.repair.chunk = s->o->chunk;
-	msg->u.repair.epoch = s->o->epoch;
-	msg->u.repair.unit = r->unit;
-	msg->u.repair.version = r->version;
-	msg->u.repair.block_mask = good;
-	memcpy(msg->u.repair.crcs, r->crcs, sizeof msg->u.repair.crcs);
-	msg->payload = r->data;
-	r->id = msg->id;
-	return true;
 }
 
 static void send_copy(struct step *s, struct owner_request *r, uint16_t zero, uint16_t bad)
@@ -161,10 +131,7 @@ void owner_copy_read_done(struct step *s, struct owner_request *r)
 	}
 	r->state = OWNER_REQUEST_WRITING;
 	r->sent_ns = s->now_ns;
-	if (r->purpose != COPY_TO_REPAIR)
-		send_copy(s, r, zero, missing);
-	else if (!send_repair(s, r, zero, missing))
-		owner_copy_end(s, r, WIRE_OK);
+	send_copy(s, r, zero, missing);
 }
 
 /*
@@ -177,10 +144,6 @@ void owner_copy_unreadable(struct step *s, struct owner_request *r)
 
 	if (r->purpose == COPY_TO_ROLL && owner_roll_elsewhere(s))
 		return;
-	if (r->purpose == COPY_TO_REPAIR && !r->partial) {
-		owner_copy_end(s, r, WIRE_OK);
-		return;
-	}
 	if (!r->partial)
 		r->version = o->slots[r->purpose == COPY_TO_ROLL ? (unsigned)o->reference
 								 : r->destination]
@@ -195,8 +158,6 @@ void owner_copy_answered(struct step *s, unsigned slot, const struct msg *msg)
 	if (!r || r->operation != OWNER_COPY || r->state != OWNER_REQUEST_WRITING ||
 	    r->destination != slot)
 		return;
-	if (r->purpose == COPY_TO_REPAIR && msg->status == WIRE_OK)
-		s->o->counters.repaired_blocks++;
 	owner_copy_end(s, r, msg->status);
 }
 

@@ -106,6 +106,20 @@ void owner_copy_end(struct step *s, struct owner_request *r, enum wire_status st
 /* Gives up what is under way to this slot. */
 void owner_abort_copies(struct step *s, unsigned slot);
 
+/* owner_scrub.c, owner_scrub_unit.c */
+void owner_scrub_progress(struct step *s);
+/* A read met a bad block in this unit: all copies are looked at. */
+void owner_scrub_unit(struct step *s, uint32_t unit);
+/* Sends the READs of an OWNER_SCRUB request that is ready. */
+void owner_scrub_send(struct step *s, struct owner_request *r);
+/* True if the message was for a scrub. */
+bool owner_scrub_answered(struct step *s, unsigned slot, const struct msg *msg);
+/* Nothing more will come from this slot. */
+void owner_scrub_slot_gone(struct step *s, unsigned slot);
+/* Gives up what is under way. */
+void owner_scrub_stop(struct step *s);
+void owner_scrub_free(struct owner *o);
+
 /* owner_join.c */
 void owner_join_progress(struct step *s);
 void owner_join_answered(struct step *s, unsigned slot, const struct msg *msg);
@@ -115,6 +129,8 @@ void owner_filled_unit(struct step *s, struct owner_request *r, enum wire_status
 
 /* owner_change.c */
 void owner_change_progress(struct step *s);
+/* Those that could carry on without this one: synced, and not out of reach themselves. */
+unsigned owner_others_synced(const struct step *s, unsigned slot);
 void owner_change_answered(struct step *s, enum wire_status status, const struct msg_list *list);
 void owner_ask_change(struct step *s, enum change_kind kind, unsigned slot, const char *why);
 

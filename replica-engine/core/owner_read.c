@@ -3,7 +3,7 @@
  *
  * A user's read (and the reading half of a write below a block) is sent only while a grant of every ACTIVE replica is valid; the
  * replica checks the epoch when it serves. Each block that comes back is checked here. Blocks that are bad in one
- * answer are taken from the next replica; a replica that gave bad ones is repaired (owner_copy.c) once a good copy was seen.
+ * answer are taken from the next replica; the unit is then looked at in all of them, and bad copies repaired (owner_scrub_unit.c).
  */
 #include "replica-engine/core/owner_private.h"
 
@@ -88,6 +88,12 @@ bool owner_send_read(struct step *s, struct owner_request *r)
 	return true;
 }
 
+/* Which unit of the request's range a block of it lies in. */
+static unsigned unit_in_range(const struct owner_request *r, uint32_t block)
+{
+	return (r->block_offset % UNIT_BYTES / BLOCK_BYTES + block) / UNIT_BLOCKS;
+}
+
 /* One answer against the blocks that are still missing: checks each, copies it unless all came well at once. */
 static bool take_blocks(struct owner *o, struct owner_request *r, const struct msg *msg)
 {
@@ -110,6 +116,7 @@ static bool take_blocks(struct owner *o, struct owner_request *r, const struct m
 		}
 		if (bad) {
 			o->counters.checksum_errors++;
+			r->bad_units |= 1u << unit_in_range(r, i);
 			all = false;
 			continue;
 		}
@@ -170,6 +177,15 @@ static bool is_write(const struct owner_request *r)
 	return r->operation == OWNER_WRITE;
 }
 
+/* Units that had bad blocks somewhere are looked at in all replicas: repaired, or known to be damaged. */
+static void repair_units(struct step *s, const struct owner_request *r)
+{
+	for (unsigned i = 0; r->bad_units >> i; i++) {
+		if (r->bad_units >> i & 1)
+			owner_scrub_unit(s, r->block_offset / UNIT_BYTES + i);
+	}
+}
+
 /* A user's read is complete: `read` covers its blocks (reference: the caller's). */
 static void deliver(struct step *s, struct owner_request *r, struct slice read, bool all_zero)
 {
@@ -190,25 +206,10 @@ static void deliver(struct step *s, struct owner_request *r, struct slice read, 
 	owner_complete(s, r, WIRE_OK);
 }
 
-/* Replicas that gave bad blocks of this request, once every block was good somewhere. */
-static void repair_tried(struct step *s, const struct owner_request *r, uint32_t bad_slots)
-{
-	struct owner *o = s->o;
-
-	FOR_EACH_SLOT (o, i) {
-		if (!(bad_slots >> i & 1) || !o->slots[i].counts)
-			continue;
-		for (uint32_t unit = r->block_offset / UNIT_BYTES;
-		     unit <= (r->block_offset + r->block_bytes - 1) / UNIT_BYTES; unit++)
-			owner_copy_new(s, i, unit, COPY_TO_REPAIR);
-	}
-}
-
 static void finish_read(struct step *s, struct owner_request *r, const struct msg *msg)
 {
 	struct slice read = r->partial ? r->data : msg->payload;
 	bool partial = r->partial, all_zero = msg->u.read_ok.all_zero && !partial;
-	uint32_t bad_slots = r->bad_slots;
 
 	if (r->operation == OWNER_COPY) {
 		if (!partial)
@@ -216,8 +217,7 @@ static void finish_read(struct step *s, struct owner_request *r, const struct ms
 		owner_copy_read_done(s, r);
 		return;
 	}
-	if (bad_slots)
-		repair_tried(s, r, bad_slots);
+	repair_units(s, r);
 	if (is_write(r)) {
 		merge(s, r, read);
 		return;
@@ -240,6 +240,7 @@ static void exhausted(struct step *s, struct owner_request *r)
 {
 	s->o->counters.read_errors++;
 	if (r->operation != OWNER_COPY) {
+		repair_units(s, r);
 		owner_complete(s, r, WIRE_BAD_BLOCK);
 		return;
 	}
@@ -305,8 +306,12 @@ void owner_read_answered(struct step *s, unsigned slot, const struct msg *msg)
 		return;
 	if ((msg->status != WIRE_OK && msg->status != WIRE_BAD_BLOCK) ||
 	    ok->offset != r->block_offset || ok->bytes != r->block_bytes) {
-		if (msg->status == WIRE_DISK_ERROR)
+		if (msg->status == WIRE_DISK_ERROR) {
 			r->bad_slots |= 1u << slot;
+			r->bad_units |=
+				(1u << (unit_in_range(r, r->block_bytes / BLOCK_BYTES - 1) + 1)) -
+				1;
+		}
 		read_again(s, r);
 		return;
 	}
@@ -331,7 +336,8 @@ void owner_redirect_reads(struct step *s, unsigned slot)
 	struct owner_request *r;
 
 	TAILQ_FOREACH (r, &o->requests, link) {
-		if (r->state == OWNER_REQUEST_READING && r->reader == slot)
+		if (r->state == OWNER_REQUEST_READING && r->reader == slot &&
+		    r->operation != OWNER_SCRUB)
 			begin_again(o, r);
 	}
 }

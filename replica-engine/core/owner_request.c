@@ -2,7 +2,7 @@
  * owner_request.c - the order of requests.
  *
  * All requests that are not completed stand in one list in the order of their arrival. Two of them conflict if their block
- * ranges overlap, unless both only read (a COPY only reads its unit). A request waits for all earlier ones that it
+ * ranges overlap, unless both only read (COPY and SCRUB only read their unit). A request waits for all earlier ones that it
  * conflicts with: `blockers` counts them; whoever leaves the list takes one off each later one that it conflicted
  * with. With blockers == 0 a request is READY; the pump lets ready requests go as phase, grants, window and joins allow.
  * Ready requests never conflict with each other, so the pump may skip one that can't go yet. (A window of some hundred
@@ -13,7 +13,7 @@
 static bool only_reads(const struct owner_request *r)
 {
 	return r->operation == OWNER_READ || r->operation == OWNER_COPY ||
-	       r->operation == OWNER_EXTENTS;
+	       r->operation == OWNER_EXTENTS || r->operation == OWNER_SCRUB;
 }
 
 static bool conflict(const struct owner_request *a, const struct owner_request *b)
@@ -100,7 +100,8 @@ void owner_complete(struct step *s, struct owner_request *r, enum wire_status st
 {
 	struct owner_action *a;
 
-	assert(r->state != OWNER_REQUEST_DONE && r->operation != OWNER_COPY);
+	assert(r->state != OWNER_REQUEST_DONE && r->operation != OWNER_COPY &&
+	       r->operation != OWNER_SCRUB);
 	owner_unlink(s, r);
 	if (r->operation != OWNER_READ || status != WIRE_OK)
 		slice_unref(&r->data);
@@ -140,7 +141,7 @@ static bool below_block(const struct owner_request *r)
 static void start_read(struct step *s, struct owner_request *r)
 {
 	owner_leave_ready(s->o, r, OWNER_REQUEST_READING);
-	r->tried = r->bad_slots = r->passed_by = 0;
+	r->tried = r->bad_slots = r->passed_by = r->bad_units = 0;
 	r->partial = false;
 	if (owner_send_read(s, r))
 		return;
@@ -157,6 +158,9 @@ static bool let_go(struct step *s, struct owner_request *r, bool may_read, bool 
 
 	if (r->operation == OWNER_COPY) {
 		start_read(s, r);
+	} else if (r->operation == OWNER_SCRUB) {
+		owner_scrub_send(s, r);
+		return r->state == OWNER_REQUEST_DONE;
 	} else if (r->operation == OWNER_EXTENTS) {
 		if (may_read)
 			owner_send_extents(s, r);

@@ -182,9 +182,9 @@ static void chunk_drop(struct chunk *c)
 	if (!c->allocating) {
 		while ((r = TAILQ_FIRST(&c->owner.requests))) {
 			TAILQ_REMOVE(&c->owner.requests, r, link);
-			if (r->operation == OWNER_COPY) /* in the owner's pool */
+			if (r->operation == OWNER_COPY)
 				slice_unref(&r->data);
-			else
+			else if (r->operation != OWNER_SCRUB) /* frees its own */
 				engine_part_forget(container_of(r, struct part, r));
 		}
 		while ((r = TAILQ_FIRST(&c->owner.movers))) {

@@ -128,7 +128,10 @@ void engine_set_meta(struct engine *engine, void (*send)(void *context, const st
 		     void *context);
 void engine_meta_message(struct engine *engine, const struct msg *msg);
 void engine_meta_lost(struct engine *engine);
-/* From MSG_REPAIR_JOB: takes the chunk's lease, brings its FILLING replicas up, returns the lease. Repeats are harmless. */
+/*
+ * From MSG_REPAIR_JOB: takes the chunk's lease, brings its FILLING replicas up, scrubs it if that is asked for, returns the lease. Repeats are
+ * harmless. An engine that has the lease scrubs under it; one that is not repair_only does nothing else.
+ */
 void engine_repair(struct engine *engine, const struct msg_repair_job *job);
 
 /* ---- for status, tests and the simulator's checkers ---- */

@@ -13,6 +13,15 @@
 #define COPIES_AT_ONCE 8u
 #define REPAIR_IDLE_NS (120 * NS_PER_S)
 
+/*
+ * Scrubs of one engine together read at most SCRUB_BYTES_MAX a second of each replica; less while the replicas don't keep up, and little
+ * while users of this engine read or write.
+ */
+#define SCRUB_BYTES_MAX    (32 * MIB)
+#define SCRUB_BYTES_LOADED (4 * MIB)
+#define SCRUB_BYTES_MIN    (1 * MIB)
+#define SCRUB_BYTES_STEP   (1 * MIB)
+
 struct chunk *engine_chunk_by_id(struct engine *e, uint64_t id)
 {
 	struct chunk *c;
@@ -153,6 +162,12 @@ static void act(struct chunk *c, struct owner_action *a)
 	case OWNER_LEASE_LOST:
 		lease_lost(c);
 		break;
+	case OWNER_SCRUBBED:
+		if (engine_meta_up(e)) {
+			a->msg.id = ++e->next_id;
+			engine_meta_send(e, &a->msg);
+		}
+		break; /* down: metad asks again */
 	}
 }
 
@@ -403,7 +418,8 @@ static bool repair_tick(struct chunk *c)
 		return true;
 	}
 	if (!c->repair_done && !c->owner.returning &&
-	    (owner_repaired(&c->owner) || now - c->repair_since_ns > REPAIR_IDLE_NS)) {
+	    ((owner_repaired(&c->owner) && !owner_scrubs(&c->owner)) ||
+	     now - c->repair_since_ns > REPAIR_IDLE_NS)) {
 		if (c->owner.phase == OWNER_IDLE)
 			c->repair_done = true;
 		else
@@ -412,20 +428,52 @@ static bool repair_tick(struct chunk *c)
 	return false;
 }
 
+/*
+ * How much each scrub may begin until the next tick. What was left over says that the replicas are slower than the pace: half as much
+ * then, else a little more.
+ */
+static uint64_t scrub_budget(struct engine *e)
+{
+	uint64_t scrubs = 0, users = e->counters.reads + e->counters.writes, rate;
+	bool left_over = false;
+	struct chunk *c;
+
+	TAILQ_FOREACH (c, &e->active, active_link) {
+		if (c->allocating || !owner_scrubs(&c->owner))
+			continue;
+		scrubs++;
+		left_over |= c->owner.scrub_budget_bytes > 0;
+	}
+	if (!scrubs)
+		return 0;
+	if (left_over && e->scrub_bytes_per_s)
+		rate = MAX(e->scrub_bytes_per_s / 2, SCRUB_BYTES_MIN);
+	else
+		rate = MIN(e->scrub_bytes_per_s + SCRUB_BYTES_STEP, SCRUB_BYTES_MAX);
+	if (users != e->scrub_users)
+		rate = MIN(rate, SCRUB_BYTES_LOADED);
+	e->scrub_users = users;
+	e->scrub_bytes_per_s = rate;
+	return rate * OWNER_TICK_NS / NS_PER_S / scrubs + 1;
+}
+
 void engine_chunks_tick(struct engine *e)
 {
+	uint64_t budget = scrub_budget(e);
 	struct chunk *c, *next;
 
 	TAILQ_FOREACH_SAFE (c, &e->active, active_link, next) {
 		struct owner_event event = {.kind = OWNER_EVENT_TICK};
-		uint64_t copied = c->owner.counters.copied_units;
+		uint64_t moved;
 
 		if (c->allocating)
 			continue;
 		if (c->repair && repair_tick(c))
 			continue;
+		moved = c->owner.counters.copied_units + c->owner.counters.scrubbed_units;
+		c->owner.scrub_budget_bytes = owner_scrubs(&c->owner) ? budget : 0;
 		engine_chunk_event(c, &event);
-		if (c->owner.counters.copied_units != copied)
+		if (c->owner.counters.copied_units + c->owner.counters.scrubbed_units != moved)
 			c->repair_since_ns = event.now_ns;
 	}
 }
@@ -433,9 +481,17 @@ void engine_chunks_tick(struct engine *e)
 void engine_repair(struct engine *e, const struct msg_repair_job *job)
 {
 	struct chunk *c = engine_chunk_by_id(e, job->chunk);
+	struct owner_event event = {.kind = OWNER_EVENT_SCRUB};
 
-	if (c)
-		return; /* under way */
+	if (c && job->scrub && !c->allocating && !c->repair_done &&
+	    (c->repair || c->owner.phase != OWNER_IDLE)) {
+		engine_enter(e);
+		engine_chunk_event(c, &event);
+		engine_leave(e);
+		engine_tick_start(e);
+	}
+	if (c || !e->options.repair_only)
+		return; /* under way; or the lease is no longer here: metad will find out */
 	engine_enter(e);
 	c = engine_chunk_new(e, NULL, 0);
 	c->repair = true;
@@ -443,6 +499,7 @@ void engine_repair(struct engine *e, const struct msg_repair_job *job)
 	/* The seed of the checksums comes with the lease; until then it is not used. */
 	engine_chunk_identify(c, job->chunk, job->chunk, job->chunk_bytes);
 	c->owner.wanted = true;
+	c->owner.scrub_asked = job->scrub;
 	engine_want_lease(c);
 	keep_active(c);
 	engine_leave(e);

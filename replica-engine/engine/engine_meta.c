@@ -222,6 +222,9 @@ void engine_meta_message(struct engine *e, const struct msg *msg)
 	case MSG_VOLUMES_OK:
 		list_answered(e, msg);
 		break;
+	case MSG_REPAIR_JOB:
+		engine_repair(e, &msg->u.repair_job);
+		break;
 	default:
 		engine_volume_answered(e, msg);
 		break;

@@ -189,6 +189,8 @@ struct engine {
 	unsigned depth; /* calls from the loop that are on the stack */
 	uint64_t next_id;
 	unsigned copies_under_way;
+	uint64_t scrub_bytes_per_s; /* the present pace */
+	uint64_t scrub_users;       /* requests of users, at the last tick */
 	struct engine_counters counters;
 	bool stopping;
 	void (*stopped)(void *context);

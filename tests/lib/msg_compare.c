@@ -324,6 +324,37 @@ static const char *change(const struct msg_change *a, const struct msg_change *b
 	return NULL;
 }
 
+static const char *repair_job(const struct msg_repair_job *a, const struct msg_repair_job *b)
+{
+	SAME(volume);
+	SAME(chunk);
+	SAME(chunk_bytes);
+	SAME(scrub);
+	return NULL;
+}
+
+static const char *scrubbed(const struct msg_scrubbed *a, const struct msg_scrubbed *b)
+{
+	SAME(chunk);
+	SAME(epoch);
+	SAME(whole);
+	SAME(last);
+	SAME(units);
+	SAME(units_done);
+	SAME(unrepairable);
+	SAME(differing);
+	SAME(named_count);
+	SAME_MEMORY(named, a->named_count * sizeof a->named[0]);
+	SAME(replica_count);
+	for (uint32_t i = 0; i < a->replica_count; i++) {
+		SAME(replicas[i].cid);
+		SAME(replicas[i].bad);
+		SAME(replicas[i].repaired);
+		SAME(replicas[i].read);
+	}
+	return NULL;
+}
+
 static const char *list(const struct msg_list *a, const struct msg_list *b)
 {
 	SAME_TEXT(text);
@@ -500,7 +531,9 @@ static const char *chunk_difference(const struct msg *a, const struct msg *b)
 	case MSG_REPORT_OK:
 		return report_ok(&a->u.report_ok, &b->u.report_ok);
 	case MSG_REPAIR_JOB:
-		return PLAIN(repair_job);
+		return repair_job(&a->u.repair_job, &b->u.repair_job);
+	case MSG_SCRUBBED:
+		return scrubbed(&a->u.scrubbed, &b->u.scrubbed);
 	case MSG_DELETE:
 		return PLAIN(delete_);
 	}

@@ -67,6 +67,7 @@ const enum msg_type random_msg_types[] = {
 	MSG_SERVERS,
 	MSG_DETACHED,
 	MSG_RESIZED,
+	MSG_SCRUBBED,
 };
 const size_t random_msg_type_count = ARRAY_SIZE(random_msg_types);
 
@@ -665,7 +666,29 @@ static void report_ok(struct fill *f, struct msg *msg)
 
 static void repair_job(struct fill *f, struct msg *msg)
 {
-	msg->u.repair_job = (struct msg_repair_job){number(f), number(f), chunk_bytes(f)};
+	msg->u.repair_job =
+		(struct msg_repair_job){number(f), number(f), chunk_bytes(f), below(f, 2) != 0};
+}
+
+static void scrubbed(struct fill *f, struct msg *msg)
+{
+	struct msg_scrubbed *r = &msg->u.scrubbed;
+
+	r->chunk = number(f);
+	r->epoch = number(f);
+	r->whole = below(f, 2) != 0;
+	r->last = below(f, 2) != 0;
+	r->units = below(f, CHUNK_BYTES_MAX / UNIT_BYTES + 1);
+	r->units_done = below(f, r->units + 1);
+	r->replica_count = length(f, 0, REPLICAS_MAX);
+	for (uint32_t i = 0; i < r->replica_count; i++)
+		r->replicas[i] = (struct msg_scrubbed_replica){number32(f), number32(f),
+							       number32(f), number(f)};
+	r->unrepairable = number32(f);
+	r->differing = number32(f);
+	r->named_count = length(f, 0, SCRUBBED_NAMED_MAX);
+	for (uint32_t i = 0; i < r->named_count; i++)
+		r->named[i] = below(f, CHUNK_BYTES_MAX / BLOCK_BYTES);
 }
 
 static void delete (struct fill *f, struct msg *msg)
@@ -774,6 +797,7 @@ static void (*const fills[CODEC_TYPES])(struct fill *f, struct msg *msg) = {
 	[MSG_SERVERS] = servers,
 	[MSG_DETACHED] = detached,
 	[MSG_RESIZED] = resized,
+	[MSG_SCRUBBED] = scrubbed,
 };
 
 /* An answer's type is its request's plus one: odd, but for HELLO's. From LIST on messages are pushed. */

@@ -288,8 +288,16 @@ static uint64_t describe(const struct msg *m, char *text, size_t bytes)
 		snprintf(text, bytes, "LEASE_OK count=0 %s", status);
 		return 0;
 	case MSG_REPAIR_JOB:
-		snprintf(text, bytes, "REPAIR_JOB chunk=%llu", U(m->u.repair_job.chunk));
+		snprintf(text, bytes, "REPAIR_JOB chunk=%llu%s", U(m->u.repair_job.chunk),
+			 m->u.repair_job.scrub ? " scrub" : "");
 		return m->u.repair_job.chunk;
+	case MSG_SCRUBBED:
+		snprintf(text, bytes,
+			 "SCRUBBED chunk=%llu epoch=%llu %s %u/%u unrepairable=%u differing=%u",
+			 U(m->u.scrubbed.chunk), U(m->u.scrubbed.epoch),
+			 m->u.scrubbed.last ? "last" : "", m->u.scrubbed.units_done,
+			 m->u.scrubbed.units, m->u.scrubbed.unrepairable, m->u.scrubbed.differing);
+		return m->u.scrubbed.chunk;
 	case MSG_DELETE:
 		snprintf(text, bytes, "DELETE chunk=%llu commit=%llu", U(m->u.delete_.chunk),
 			 U(m->u.delete_.commit));

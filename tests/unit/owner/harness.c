@@ -82,6 +82,7 @@ static void note_message(struct story *s, uint32_t cid, const struct msg *m)
 		}
 		break;
 	case MSG_READ:
+		s->last_read[cid] = m->u.read;
 		note(s, "READ(%u+%u)>%u", m->u.read.offset, m->u.read.bytes, cid);
 		break;
 	case MSG_COPY:
@@ -107,6 +108,33 @@ static void note_message(struct story *s, uint32_t cid, const struct msg *m)
 		note(s, "%s>%u", msg_type_name(m->type), cid);
 		break;
 	}
+}
+
+/* "SCRUBBED 3/3 1:48-0-0 2:48-1-1": of each replica blocks read, bad, repaired; "unit" instead of the count: of a single one. */
+static void note_scrubbed(struct story *s, const struct msg_scrubbed *r)
+{
+	char text[512] = "unit";
+	size_t used;
+
+	if (r->whole)
+		snprintf(text, sizeof text, "%u/%u%s", r->units_done, r->units,
+			 r->last ? "" : "...");
+	for (uint32_t i = 0; i < r->replica_count; i++) {
+		used = strlen(text);
+		snprintf(text + used, sizeof text - used, " %u:%llu-%u-%u", r->replicas[i].cid,
+			 (unsigned long long)r->replicas[i].read, r->replicas[i].bad,
+			 r->replicas[i].repaired);
+	}
+	used = strlen(text);
+	if (r->unrepairable)
+		used += (size_t)snprintf(text + used, sizeof text - used, " unrepairable %u",
+					 r->unrepairable);
+	if (r->differing)
+		used += (size_t)snprintf(text + used, sizeof text - used, " differing %u",
+					 r->differing);
+	for (uint32_t i = 0; i < r->named_count; i++)
+		used += (size_t)snprintf(text + used, sizeof text - used, " @%u", r->named[i]);
+	note(s, "SCRUBBED %s", text);
 }
 
 static void note_action(struct story *s, struct owner_action *a)
@@ -141,6 +169,9 @@ static void note_action(struct story *s, struct owner_action *a)
 		break;
 	case OWNER_LEASE_LOST:
 		note(s, "LOST");
+		break;
+	case OWNER_SCRUBBED:
+		note_scrubbed(s, &a->msg.u.scrubbed);
 		break;
 	}
 }
@@ -346,40 +377,35 @@ void story_read_status(struct story *s, uint32_t cid, enum wire_status status)
 	message(s, cid, &m);
 }
 
-void story_read(struct story *s, uint32_t cid, uint8_t byte, uint32_t bad)
+/* As story_read, of a unit with this version. */
+void story_read_version(struct story *s, uint32_t cid, uint8_t byte, uint32_t bad,
+			struct version version)
 {
 	struct msg m = {.type = MSG_READ_OK, .id = s->last_id[cid][MSG_READ]};
-	struct owner_request *r;
-	uint32_t blocks;
+	uint32_t offset = s->last_read[cid].offset, bytes = s->last_read[cid].bytes;
 
-	TAILQ_FOREACH (r, &s->o.requests, link) {
-		if (r->id == m.id)
-			break;
-	}
-	if (!r) {
-		TAILQ_FOREACH (r, &s->o.movers, link) {
-			if (r->id == m.id)
-				break;
-		}
-	}
-	ck_assert_ptr_nonnull(r);
-	blocks = r->block_bytes / BLOCK_BYTES;
-	m.payload = slice_new(r->block_bytes);
-	memset(slice_data(m.payload), byte, r->block_bytes);
-	crc_blocks(TEST_CHUNK, r->block_offset / BLOCK_BYTES, blocks, slice_data(m.payload),
+	ck_assert_uint_gt(bytes, 0);
+	m.payload = slice_new(bytes);
+	memset(slice_data(m.payload), byte, bytes);
+	crc_blocks(TEST_CHUNK, offset / BLOCK_BYTES, bytes / BLOCK_BYTES, slice_data(m.payload),
 		   s->crcs);
-	for (uint32_t i = 0; i < MIN(blocks, 32u); i++) {
+	for (uint32_t i = 0; i < MIN(bytes / BLOCK_BYTES, 32u); i++) {
 		if (bad >> i & 1)
 			slice_data(m.payload)[i * BLOCK_BYTES + 99] ^= 4;
 	}
 	m.u.read_ok.chunk = TEST_CHUNK;
 	m.u.read_ok.epoch = s->o.epoch;
-	m.u.read_ok.offset = r->block_offset;
-	m.u.read_ok.bytes = r->block_bytes;
-	m.u.read_ok.version = (struct version){5, 10};
+	m.u.read_ok.offset = offset;
+	m.u.read_ok.bytes = bytes;
+	m.u.read_ok.version = version;
 	m.u.read_ok.crcs = s->crcs;
 	message(s, cid, &m);
 	slice_unref(&m.payload);
+}
+
+void story_read(struct story *s, uint32_t cid, uint8_t byte, uint32_t bad)
+{
+	story_read_version(s, cid, byte, bad, (struct version){5, 10});
 }
 
 unsigned story_request(struct story *s, enum owner_operation operation, uint32_t offset,

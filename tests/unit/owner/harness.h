@@ -20,6 +20,7 @@ struct story {
 	uint64_t now_ns;
 	char trace[16384];
 	uint64_t last_id[8][128]; /* the id of the last message of each type to each cid */
+	struct msg_read last_read[8];
 	struct version versions[TEST_UNITS];
 	uint32_t crcs[IO_BLOCKS_MAX];
 	struct owner_request requests[32];
@@ -55,6 +56,8 @@ void story_versions(struct story *s, uint32_t cid, uint64_t id_of_cid,
 void story_invalidated(struct story *s, uint32_t cid, unsigned first, unsigned count);
 /* Answers the last READ to cid with blocks that hold the byte; bad: bit mask of blocks whose data is damaged. */
 void story_read(struct story *s, uint32_t cid, uint8_t byte, uint32_t bad);
+void story_read_version(struct story *s, uint32_t cid, uint8_t byte, uint32_t bad,
+			struct version version);
 void story_read_status(struct story *s, uint32_t cid, enum wire_status status);
 
 /* A request; gives its index. */

@@ -391,13 +391,18 @@ START_TEST(a_bad_block_is_read_elsewhere_and_repaired)
 	story_read(&s, 1, 5, 2); /* the second block is damaged */
 	EXPECT(&s, "READ(8192+8192)>2");
 	story_read(&s, 2, 5, 1); /* here the first one is, which is known already */
-	EXPECT(&s, "done 0 OK; READ(0+65536)>2");
+	/* Its unit is looked at in all of them. */
+	EXPECT(&s, "done 0 OK; READ(0+65536)>1; READ(0+65536)>2; READ(0+65536)>3");
 	ck_assert_uint_eq(slice_data(s.requests[0].data)[4096], 5);
 	ck_assert_uint_eq(s.o.counters.checksum_errors, 1);
-	story_read(&s, 2, 5, 0);
-	EXPECT(&s, "REPAIR(0,ffff)>1");
+	story_read(&s, 1, 5, 1 << 3);
+	story_read(&s, 2, 5, 1 << 2);
+	story_read(&s, 3, 5, 0);
+	EXPECT(&s, "REPAIR(0,0008)>1; REPAIR(0,0004)>2; SCRUBBED unit 1:16-1-0 2:16-1-0 3:16-0-0");
 	story_answer(&s, 1, MSG_REPAIR_OK, WIRE_OK);
-	ck_assert_uint_eq(s.o.counters.repaired_blocks, 1);
+	story_answer(&s, 2, MSG_REPAIR_OK, WIRE_OK);
+	EXPECT(&s, "SCRUBBED unit 1:0-0-1; SCRUBBED unit 2:0-0-1");
+	ck_assert_uint_eq(s.o.counters.repaired_blocks, 2);
 	story_end(&s);
 }
 END_TEST
@@ -410,7 +415,10 @@ START_TEST(bad_everywhere_fails_the_read_and_nothing_else)
 	story_read(&s, 2, 5, 1);
 	story_skip(&s);
 	story_read(&s, 3, 5, 1);
-	EXPECT(&s, "done 0 BAD_BLOCK");
+	EXPECT(&s, "done 0 BAD_BLOCK; READ(0+65536)>1; READ(0+65536)>2; READ(0+65536)>3");
+	for (uint32_t cid = 1; cid <= 3; cid++)
+		story_read(&s, cid, 5, 1);
+	EXPECT(&s, "SCRUBBED unit 1:16-1-0 2:16-1-0 3:16-1-0 unrepairable 1 @0");
 	story_request(&s, OWNER_READ, 4096, 4096);
 	EXPECT(&s, "READ(4096+4096)>1");
 	story_end(&s);
