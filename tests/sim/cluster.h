@@ -39,6 +39,7 @@ struct sim_server {
 	struct sim_disk *disk;
 	bool formatted;
 	unsigned disk_number;
+	uint64_t journal_bytes; /* written to the journal of this disk by stores that have ended */
 	struct store *store;
 	struct chunkd *chunkd;
 	bool starting; /* being formatted, or opened */

@@ -97,6 +97,17 @@ void cluster_start_server(struct cluster *c, unsigned i)
 	c->sim.current = NULL;
 }
 
+/* How often its journal has come round; to be called once for each store. */
+static void count_rounds(struct sim_server *s)
+{
+	struct store_counters counters = store_counters(s->store);
+	uint64_t before = s->journal_bytes / counters.journal_bytes;
+
+	s->journal_bytes += counters.journal_write_bytes;
+	s->node.cluster->sim.totals.reached[REACHED_JOURNAL_ROUND] +=
+		s->journal_bytes / counters.journal_bytes - before;
+}
+
 void cluster_kill_server(struct cluster *c, unsigned i, bool power)
 {
 	struct sim_server *s = &c->servers[i];
@@ -105,8 +116,10 @@ void cluster_kill_server(struct cluster *c, unsigned i, bool power)
 		return;
 	cluster_kill_node(&s->node, power);
 	sim_disk_process_ended(s->disk, power);
-	if (s->store)
+	if (s->store) {
+		count_rounds(s);
 		store_free(s->store);
+	}
 	s->store = NULL;
 	if (s->chunkd)
 		chunkd_free(s->chunkd);
@@ -124,6 +137,8 @@ void cluster_replace_disk(struct cluster *c, unsigned i)
 	s->formatted = false;
 	s->failed_starts = 0;
 	s->disk_number++;
+	s->journal_bytes = 0;
+	sim_reach(&c->sim, REACHED_DISK_REPLACED);
 	observer_disk_replaced(c->observer, s->node.process);
 	sim_trace(&c->sim, "%s has a new disk", s->node.process->name);
 }

@@ -353,6 +353,103 @@ void observer_print_history(const struct observer *o, uint64_t chunk, FILE *out)
 
 /* ---- checks ---- */
 
+static void count_answer(struct observer *o, const struct msg *m)
+{
+	struct sim *sim = o->sim;
+
+	switch (m->status) {
+	case WIRE_FENCED:
+		sim_reach(sim, REACHED_FENCED);
+		break;
+	case WIRE_SILENT:
+		sim_reach(sim, REACHED_SILENT);
+		break;
+	case WIRE_WAIT:
+		sim_reach(sim, REACHED_PROMISE_WAIT);
+		break;
+	case WIRE_GAP:
+		sim_reach(sim, REACHED_GAP);
+		break;
+	case WIRE_NO_SPACE:
+		if (m->type == MSG_WRITE_OK)
+			sim_reach(sim, REACHED_NO_SPACE);
+		break;
+	case WIRE_BAD_BLOCK:
+		if (m->type == MSG_READ_OK)
+			sim_reach(sim, REACHED_BAD_BLOCK);
+		break;
+	case WIRE_INVALID_UNIT:
+		sim_reach(sim, REACHED_INVALID_UNIT);
+		break;
+	case WIRE_DISK_ERROR:
+		sim_reach(sim, REACHED_DISK_ERROR);
+		break;
+	default:
+		break;
+	}
+}
+
+static void count_change(struct observer *o, const struct msg *m)
+{
+	if (m->status == WIRE_NOT_OWNER)
+		sim_reach(o->sim, REACHED_CHANGE_NOT_OWNER);
+	else if (m->status == WIRE_STALE)
+		sim_reach(o->sim, REACHED_CHANGE_STALE);
+	else if (m->status != WIRE_OK)
+		sim_reach(o->sim, REACHED_CHANGE_REFUSED);
+}
+
+static void count_message(struct observer *o, const struct msg *m)
+{
+	struct sim *sim = o->sim;
+
+	count_answer(o, m);
+	switch (m->type) {
+	case MSG_MEND_BEGIN_OK:
+		if (m->status == WIRE_OK)
+			sim_reach(sim, REACHED_ROLL);
+		break;
+	case MSG_JOIN_OK:
+		if (m->status == WIRE_OK)
+			sim_reach(sim, REACHED_JOIN);
+		break;
+	case MSG_COPY:
+		sim->totals.copies++;
+		sim_reach(sim, m->u.copy.mode == COPY_ROLL ? REACHED_COPY_ROLL : REACHED_COPY_FILL);
+		break;
+	case MSG_COPY_OK:
+		if (m->status != WIRE_OK)
+			sim_reach(sim, REACHED_COPY_REFUSED);
+		break;
+	case MSG_REPAIR_OK:
+		if (m->status == WIRE_OK)
+			sim_reach(sim, REACHED_BLOCK_REPAIRED);
+		break;
+	case MSG_SYNC_OK:
+		if (m->status == WIRE_OK && m->u.sync_ok.mending)
+			sim_reach(sim, REACHED_MENDING);
+		break;
+	case MSG_HEARTBEAT_OK:
+		sim->totals.reached[REACHED_TAKEN_OUT] += m->u.heartbeat_ok.taken_count;
+		break;
+	case MSG_CHANGE_OK:
+		count_change(o, m);
+		break;
+	case MSG_REPAIR_JOB:
+		sim_reach(sim, REACHED_REPAIR_JOB);
+		break;
+	case MSG_LEASE_OK:
+		if (m->status != WIRE_OK)
+			sim_reach(sim, REACHED_LEASE_REFUSED);
+		break;
+	case MSG_DELETE:
+		sim_reach(sim, REACHED_DELETE);
+		break;
+	default:
+		break;
+	}
+}
+
 static void check_fence(struct observer *o, const struct sim_process *from, uint64_t chunk,
 			uint64_t epoch, const char *what)
 {
@@ -408,8 +505,11 @@ static void on_write_delivered(struct observer *o, const struct sim_process *to,
 
 	if (w->epoch > r->epoch)
 		set_base(r, w->epoch, 0, false);
-	if (w->epoch == r->epoch)
+	if (w->epoch == r->epoch) {
+		if (w->generation <= r->received && r->base_known)
+			sim_reach(o->sim, REACHED_RESEND);
 		r->received = MAX(r->received, w->generation);
+	}
 }
 
 static void on_write_answered(struct observer *o, const struct sim_process *from,
@@ -444,6 +544,8 @@ static void on_sync_answered(struct observer *o, const struct sim_process *from,
 	if (m->status)
 		return;
 	check_fence(o, from, m->u.sync_ok.chunk, m->u.sync_ok.epoch, "a SYNC");
+	if (m->u.sync_ok.epoch > r->fence && r->fence)
+		sim_reach(o->sim, REACHED_TAKEOVER);
 	if (m->u.sync_ok.epoch > r->fence)
 		r->fence = m->u.sync_ok.epoch;
 }
@@ -582,7 +684,7 @@ static void on_delivered(void *context, struct sim_process *from, struct sim_pro
 	remember(o, from, to, connection, &m);
 	o->passed[to->index][m.type].delivered++;
 	o->passed[to->index][m.type].last_status = m.status;
-	o->sim->totals.copies += m.type == MSG_COPY;
+	count_message(o, &m);
 	if (m.type == MSG_WRITE)
 		on_write_delivered(o, to, &m.u.write);
 	else if (m.type == MSG_READ)

@@ -24,8 +24,6 @@ struct sim_rows {
 	size_t pending_count;
 	meta_store_done_fn *done;
 	void *done_context;
-	void (*committed)(void *context, const struct meta_row *row);
-	void *committed_context;
 };
 
 static uint64_t key_of(const struct meta_row *row)
@@ -92,12 +90,46 @@ static void apply(struct sim_rows *rows, const struct meta_row *row)
 	t->rows[i] = *row;
 }
 
+static uint32_t count_state(const struct meta_chunk_row *row, enum replica_state state)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < row->replica_count; i++)
+		count += row->replicas[i].state == state;
+	return count;
+}
+
+/* What a commit does to a chunk's list. */
+static void count_change(const struct sim_rows *rows, const struct meta_row *row)
+{
+	const struct meta_row *before = find(rows, row->kind, key_of(row));
+	uint32_t active, filling, active_before, filling_before;
+
+	if (row->kind != META_ROW_CHUNK || row->removed || !before)
+		return;
+	active = count_state(&row->u.chunk, REPLICA_ACTIVE);
+	filling = count_state(&row->u.chunk, REPLICA_FILLING);
+	active_before = count_state(&before->u.chunk, REPLICA_ACTIVE);
+	filling_before = count_state(&before->u.chunk, REPLICA_FILLING);
+	if (filling > filling_before)
+		sim_reach(rows->sim, REACHED_FILL_BEGUN);
+	else if (filling < filling_before)
+		sim_reach(rows->sim,
+			  active > active_before ? REACHED_PROMOTED : REACHED_FILL_GIVEN_UP);
+	if (active < active_before && filling == filling_before) {
+		const struct meta_row *volume = find(rows, META_ROW_VOLUME, row->u.chunk.volume);
+
+		sim_reach(rows->sim, REACHED_EVICTED);
+		if (volume && active <= volume->u.volume.min_replicas)
+			sim_reach(rows->sim, REACHED_EVICTED_TO_MIN);
+	}
+}
+
 static void apply_pending(struct sim_rows *rows)
 {
 	for (size_t i = 0; i < rows->pending_count; i++) {
+		count_change(rows, &rows->pending[i]);
 		apply(rows, &rows->pending[i]);
-		if (rows->committed)
-			rows->committed(rows->committed_context, &rows->pending[i]);
 	}
 }
 
@@ -184,6 +216,8 @@ struct meta_store *sim_rows_open(struct sim_rows *rows, struct sim_process *proc
 void sim_rows_process_ended(struct sim_rows *rows)
 {
 	sim_cancel(rows->sim, &rows->event);
+	if (rows->done)
+		sim_reach(rows->sim, REACHED_COMMIT_LOST);
 	/* The transaction had reached the disk, or had not. */
 	if (rows->done && prng_chance(&rows->random, 1, 2))
 		apply_pending(rows);
@@ -267,13 +301,6 @@ const struct meta_server_row *sim_rows_server_at(const struct sim_rows *rows, si
 	const struct table *t = &rows->tables[META_ROW_SERVER];
 
 	return i < t->count ? &t->rows[i].u.server : NULL;
-}
-
-void sim_rows_watch(struct sim_rows *rows,
-		    void (*committed)(void *context, const struct meta_row *row), void *context)
-{
-	rows->committed = committed;
-	rows->committed_context = context;
 }
 
 void sim_rows_save(struct sim_rows *rows)

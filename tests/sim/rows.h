@@ -37,8 +37,4 @@ const struct meta_server_row *sim_rows_server_at(const struct sim_rows *rows, si
 void sim_rows_save(struct sim_rows *rows);
 void sim_rows_swap_saved(struct sim_rows *rows);
 
-/* Called after each commit that took effect. */
-void sim_rows_watch(struct sim_rows *rows,
-		    void (*committed)(void *context, const struct meta_row *row), void *context);
-
 #endif

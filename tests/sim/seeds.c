@@ -200,6 +200,8 @@ static void add(struct sums *s, const struct run_result *r)
 	s->t.clock_faults += r->totals.clock_faults;
 	s->t.store_faults += r->totals.store_faults;
 	s->t.faults += r->totals.faults;
+	for (unsigned i = 0; i < REACHED_KINDS; i++)
+		s->t.reached[i] += r->totals.reached[i];
 }
 
 static double now_s(void)
@@ -209,6 +211,12 @@ static double now_s(void)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
+
+static const char *const reached_texts[] = {
+#define X(name, text) text,
+	REACHED_LIST(X)
+#undef X
+};
 
 static void print_totals(const struct sums *s, double real_s)
 {
@@ -223,6 +231,8 @@ static void print_totals(const struct sums *s, double real_s)
 	       " of disks, %" PRIu64 " of clocks, %" PRIu64 " failed commits\n",
 	       s->t.faults, s->t.crashes, s->t.power_cuts, s->t.pauses, s->t.breaks,
 	       s->t.partitions, s->t.disk_faults, s->t.clock_faults, s->t.store_faults);
+	for (unsigned i = 0; i < REACHED_KINDS; i++)
+		printf("reached %10" PRIu64 " %s\n", s->t.reached[i], reached_texts[i]);
 	printf("trace %016" PRIx64 "\n", s->hash);
 }
 

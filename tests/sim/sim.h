@@ -16,6 +16,7 @@
 #include "common/base/prng.h"
 #include "common/io/clock.h"
 #include "common/io/transport.h"
+#include "tests/sim/reached.h"
 
 #include <stdio.h>
 
@@ -74,6 +75,7 @@ struct sim_observer;
 struct sim_totals {
 	uint64_t events, frames, operations, copies, crashes, pauses, power_cuts, breaks,
 		partitions, disk_faults, clock_faults, store_faults, faults;
+	uint64_t reached[REACHED_KINDS];
 };
 
 struct sim {
@@ -128,6 +130,10 @@ bool sim_run(struct sim *sim, uint64_t until_ns, bool (*stop)(void *context), vo
 /* Runs one event; false if there is none before until_ns. */
 bool sim_step(struct sim *sim, uint64_t until_ns);
 
+static inline void sim_reach(struct sim *sim, enum reached what)
+{
+	sim->totals.reached[what]++;
+}
 /* Adds to the hash of the run. */
 void sim_note(struct sim *sim, uint64_t value);
 /* A line of the trace, with time and process; adds to the hash whether or not it is shown. */

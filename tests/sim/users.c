@@ -147,6 +147,10 @@ static void operation_settled(struct operation *op)
 		op->user->cluster->failed_operations++;
 	if (status == -EIO)
 		op->user->cluster->eio++;
+	if (status)
+		sim_reach(sim_of(op->user), status == -EIO      ? REACHED_EIO
+					    : status == -ENOSPC ? REACHED_ENOSPC
+								: REACHED_ESHUTDOWN);
 	op->user->cluster->last_done_ns = op->user->cluster->sim.now_ns;
 	op->user->cluster->slowest_ns =
 		MAX(op->user->cluster->slowest_ns, op->user->cluster->sim.now_ns - op->begun_ns);
@@ -267,6 +271,7 @@ static void repeat_run(struct sim_event *event)
 	again->client = op->client;
 	again->twin = op;
 	op->twin = again;
+	sim_reach(sim_of(user), REACHED_TWIN);
 	operation_submit(again);
 }
 

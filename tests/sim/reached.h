@@ -1,0 +1,57 @@
+/*
+ * reached.h - what a run has reached: the rare situations that the protocol exists for. A soak prints how often each came about, so that
+ * one that never does is seen: a simulator that reaches nothing finds nothing.
+ */
+#ifndef COPYHOLD_SIM_REACHED_H
+#define COPYHOLD_SIM_REACHED_H
+
+#define REACHED_LIST(X)                                                                            \
+	X(TAKEOVER, "later epochs let in by a replica that had an earlier owner")                  \
+	X(PROMISE_WAIT, "SYNCs that waited for a promise")                                         \
+	X(FENCED, "requests refused as FENCED")                                                    \
+	X(TAKEN_OUT, "chunks named as taken out in heartbeat answers")                             \
+	X(SILENT, "connections closed as SILENT")                                                  \
+	X(RESEND, "generations that came a second time")                                           \
+	X(GAP, "generations refused as GAP")                                                       \
+	X(ROLL, "replicas rolled forward")                                                         \
+	X(MENDING, "roll-forwards found interrupted")                                              \
+	X(FILL_BEGUN, "FILLING replicas added")                                                    \
+	X(JOIN, "joins")                                                                           \
+	X(COPY_FILL, "units copied to fill")                                                       \
+	X(COPY_ROLL, "units copied to roll forward")                                               \
+	X(COPY_REFUSED, "copies that were not applied")                                            \
+	X(PROMOTED, "promotions")                                                                  \
+	X(FILL_GIVEN_UP, "FILLING replicas dropped")                                               \
+	X(EVICTED, "evictions")                                                                    \
+	X(EVICTED_TO_MIN, "evictions that left only min_replicas")                                 \
+	X(CHANGE_NOT_OWNER, "changes refused as NOT_OWNER")                                        \
+	X(CHANGE_STALE, "changes refused as STALE")                                                \
+	X(CHANGE_REFUSED, "changes refused for another reason")                                    \
+	X(REPAIR_JOB, "repair jobs")                                                               \
+	X(LEASE_REFUSED, "leases refused")                                                         \
+	X(DELETE, "DELETEs")                                                                       \
+	X(VOLUME_DELETED, "volumes deleted, and created anew under the same name")                 \
+	X(BAD_BLOCK, "reads answered BAD_BLOCK")                                                   \
+	X(INVALID_UNIT, "reads answered INVALID_UNIT")                                             \
+	X(DISK_ERROR, "answers DISK_ERROR")                                                        \
+	X(BLOCK_REPAIRED, "bad blocks repaired")                                                   \
+	X(NO_SPACE, "writes answered NO_SPACE by a replica")                                       \
+	X(ENOSPC, "operations failed with ENOSPC")                                                 \
+	X(EIO, "operations failed with EIO")                                                       \
+	X(ESHUTDOWN, "operations failed because the volume was lost")                              \
+	X(TWIN, "writes sent again while the first copy was under way")                            \
+	X(JOURNAL_ROUND, "times that a journal came round")                                        \
+	X(DISK_REPLACED, "disks replaced")                                                         \
+	X(COMMIT_LOST, "commits cut off by metad's death")                                         \
+	X(COMMIT_DEPOSED, "commits refused because another metad had taken the store")             \
+	X(METAD_BOTH, "metads that took the store while another one ran")                          \
+	X(ADMIN, "requests of the operator")
+
+enum reached {
+#define X(name, text) REACHED_##name,
+	REACHED_LIST(X)
+#undef X
+	REACHED_KINDS
+};
+
+#endif
