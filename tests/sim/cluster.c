@@ -192,11 +192,33 @@ int cluster_server_of_cid(const struct cluster *c, uint32_t cid)
 {
 	const struct meta_server_row *row = sim_rows_server(c->rows, cid);
 
+	const struct meta_server_row *other;
+
+	for (size_t k = 0; row && (other = sim_rows_server_at(c->rows, k)); k++) {
+		if (other->cid > cid && strcmp(other->address, row->address) == 0)
+			return -1;
+	}
 	for (unsigned i = 0; row && i < c->params.servers; i++) {
 		if (strcmp(row->address, c->servers[i].address) == 0)
 			return (int)i;
 	}
 	return -1;
+}
+
+bool cluster_chunk_is_held(const struct cluster *c, const struct meta_chunk_row *chunk)
+{
+	const struct meta_volume_row *volume = sim_rows_volume(c->rows, chunk->volume);
+	uint32_t left = 0, lost = 0;
+
+	for (uint32_t i = 0; i < chunk->replica_count; i++) {
+		if (chunk->replicas[i].state != REPLICA_ACTIVE)
+			continue;
+		if (cluster_server_of_cid(c, chunk->replicas[i].cid) < 0)
+			lost++;
+		else
+			left++;
+	}
+	return lost && left < volume->min_replicas && !volume->deleting;
 }
 
 const struct meta_chunk_row *cluster_chunk(const struct cluster *c, unsigned volume, uint64_t index)
@@ -215,11 +237,23 @@ struct sim_volume *cluster_volume_of(struct cluster *c, const struct meta_chunk_
 {
 	const struct meta_volume_row *row = sim_rows_volume(c->rows, chunk->volume);
 
-	for (unsigned i = 0; row && i < c->params.volumes; i++) {
-		if (strcmp(row->name, c->volumes[i].name) == 0)
+	for (unsigned i = 0; row && !row->deleting && i < c->params.volumes; i++) {
+		if (uuid_equal(row->uuid, c->volumes[i].uuid))
 			return &c->volumes[i];
 	}
 	return NULL;
+}
+
+void sim_volume_renew(struct cluster *c, struct sim_volume *v)
+{
+	char name[32];
+
+	assert(v->former_count < SIM_DELETIONS_MAX);
+	v->former[v->former_count++] = v->registers;
+	/* What is written depends on this name: bytes of the former one are never right here. */
+	snprintf(name, sizeof name, "%.20s/%u", v->name, v->former_count);
+	v->registers = registers_new(&c->sim, name, v->bytes, c->params.chunk_bytes);
+	v->uuid = (struct uuid){{0}};
 }
 
 /* ---- the whole ---- */
@@ -313,8 +347,11 @@ void cluster_fini(struct cluster *c)
 		sim_disk_free(c->servers[i].disk);
 	}
 	admin_free(c->admin);
-	for (unsigned i = 0; i < c->params.volumes; i++)
+	for (unsigned i = 0; i < c->params.volumes; i++) {
 		registers_free(c->volumes[i].registers);
+		for (unsigned k = 0; k < c->volumes[i].former_count; k++)
+			registers_free(c->volumes[i].former[k]);
+	}
 	net_free(c->sim.net);
 	observer_free(c->observer);
 	sim_rows_free(c->rows);

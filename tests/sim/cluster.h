@@ -48,6 +48,9 @@ struct sim_server {
 	char failure[256];
 };
 
+/* How often a volume may be deleted in a run. */
+#define SIM_DELETIONS_MAX 8
+
 struct user;
 
 struct sim_engine {
@@ -61,9 +64,12 @@ struct sim_engine {
 struct sim_volume {
 	unsigned number;
 	char name[NAME_BYTES];
-	bool created;
+	bool created; /* there, and not about to be deleted */
+	struct uuid uuid;
 	uint64_t bytes;
 	struct registers *registers;
+	struct registers *former[SIM_DELETIONS_MAX]; /* of volumes that had its name */
+	unsigned former_count;
 	struct prng random;
 	uint64_t reattach_at_ns;
 	bool want_other; /* next attach: by force */
@@ -83,6 +89,11 @@ struct fault_event {
 	unsigned holder, pivot;
 	uint8_t links[32][2];
 	unsigned link_count;
+	/* AT_MESSAGE, AT_COMMIT */
+	bool armed;
+	struct sim_event fire;
+	struct node *sender, *receiver;
+	struct node *victim; /* down, or paused */
 };
 
 struct cluster {
@@ -98,7 +109,11 @@ struct cluster {
 	struct admin *admin;
 	char meta_addresses[512];
 	struct sim_event tick;
+	struct sim_event look; /* of the operator */
+	struct prng operator_random;
 	struct prng attach_random;
+	bool booted;
+	bool held;    /* the run can't go on: cluster_chunk_is_held */
 	bool issuing; /* clients begin new operations */
 	bool manual;  /* a scenario says who attaches what, until the liveness phase */
 	uint64_t workload_began_ns;
@@ -133,12 +148,21 @@ void cluster_stop_engine(struct cluster *c, unsigned i);
 /* A new, empty disk; the server must not be running. */
 void cluster_replace_disk(struct cluster *c, unsigned i);
 
-/* The server with this disk's cid in metad's rows, or -1. */
+/* The server that has the disk of this cid, by metad's rows, or -1: unknown, or another disk is in its place. */
 int cluster_server_of_cid(const struct cluster *c, uint32_t cid);
 /* The chunk's row by volume number and index, NULL if it does not exist. */
 const struct meta_chunk_row *cluster_chunk(const struct cluster *c, unsigned volume,
 					   uint64_t index);
+/*
+ * Fewer ACTIVE replicas than min_replicas are left, since a disk was lost while another replica was out. A new owner can't
+ * take such a chunk, so nothing is repaired until an operator decides: known, and said in docs/TESTING.md.
+ */
+bool cluster_chunk_is_held(const struct cluster *c, const struct meta_chunk_row *chunk);
+/* NULL: one that is deleted, or is not known to have been created yet. */
 struct sim_volume *cluster_volume_of(struct cluster *c, const struct meta_chunk_row *chunk);
+
+/* It was deleted: the next one of this name has been written nothing. */
+void sim_volume_renew(struct cluster *c, struct sim_volume *volume);
 
 /* Asks metad; done with the status and the JSON text. Repeats until it is answered. */
 void admin_request(struct cluster *c, const char *verb, const char *json,

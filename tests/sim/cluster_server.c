@@ -3,6 +3,8 @@
  */
 #include "tests/sim/cluster.h"
 
+#include "replica-engine/store/layout.h"
+
 #include <errno.h>
 
 static void server_failed(struct sim_server *s, const char *what, int status, const char *why)
@@ -59,6 +61,15 @@ static void server_open(struct sim_server *s)
 	store_open(sim_disk_open(s->disk, s->node.process), &options, on_opened, s);
 }
 
+/* What lies in front of the data region, by the superblock. */
+static void spare_metadata(struct sim_server *s)
+{
+	struct disk_superblock super;
+
+	sim_disk_peek(s->disk, 0, sizeof super, &super);
+	sim_disk_spare_below(s->disk, super.data_offset);
+}
+
 static void on_formatted(void *context, int status, const char *why)
 {
 	struct sim_server *s = context;
@@ -69,6 +80,8 @@ static void on_formatted(void *context, int status, const char *why)
 		return;
 	}
 	s->formatted = true;
+	if (s->node.cluster->params.spare_metadata)
+		spare_metadata(s);
 	server_open(s);
 }
 

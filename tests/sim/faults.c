@@ -1,5 +1,6 @@
 /* faults.c - see faults.h. */
 #include "tests/sim/faults.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/rest.h"
 #include "tests/sim/users.h"
 
@@ -392,6 +393,150 @@ static void depose_end(struct fault_event *event)
 	}
 }
 
+/* ---- at a message ---- */
+
+/* What the state of the protocol hangs on. */
+static const enum msg_type turning_points[] = {
+	MSG_SYNC,          MSG_SYNC_OK,  MSG_MEND_BEGIN, MSG_MEND_BEGIN_OK, MSG_MEND_END,
+	MSG_MEND_END_OK,   MSG_COPY,     MSG_COPY_OK,    MSG_VERSIONS_OK,   MSG_INVALIDATE,
+	MSG_INVALIDATE_OK, MSG_JOIN,     MSG_JOIN_OK,    MSG_CHANGE,        MSG_CHANGE_OK,
+	MSG_LEASE,         MSG_LEASE_OK, MSG_CREATE,     MSG_CREATE_OK,     MSG_LIST,
+	MSG_REPAIR_JOB,    MSG_DELETE,   MSG_REPAIR,     MSG_REPAIR_OK,     MSG_RELEASE,
+	MSG_LEASE_RETURN,  MSG_ATTACH,   MSG_ATTACH_OK,  MSG_REPORT,        MSG_SESSION_OK,
+};
+
+enum at_message {
+	AT_KILL_SENDER,
+	AT_KILL_RECEIVER,
+	AT_POWER_RECEIVER,
+	AT_PAUSE_SENDER,
+	AT_PAUSE_RECEIVER,
+	AT_BREAK,
+	AT_ACTIONS
+};
+
+struct search {
+	const struct sim_process *process;
+	struct node *found;
+};
+
+static void find_visit(struct node *n, void *context)
+{
+	struct search *s = context;
+
+	if (n->process == s->process)
+		s->found = n;
+}
+
+static struct node *node_of(struct cluster *c, const struct sim_process *process)
+{
+	struct search s = {.process = process};
+
+	each_node(c, find_visit, &s);
+	return s.found;
+}
+
+static enum msg_type turning_point(const struct fault *f)
+{
+	return turning_points[f->how % ARRAY_SIZE(turning_points)];
+}
+
+static void fire_run(struct sim_event *event)
+{
+	struct fault_event *e = container_of(event, struct fault_event, fire);
+	struct cluster *c = e->cluster;
+	const struct fault *f = &c->params.faults[e->number];
+	enum at_message action = f->how >> 8 & 7;
+
+	if (f->kind == FAULT_AT_COMMIT)
+		action = AT_KILL_SENDER;
+	sim_trace(&c->sim, "fault %u %s: %s, %s, action %u", e->number, fault_name(f->kind),
+		  e->sender->process->name, e->receiver ? e->receiver->process->name : "-", action);
+	switch (action) {
+	case AT_KILL_SENDER:
+	case AT_PAUSE_SENDER:
+		e->victim = e->sender;
+		break;
+	case AT_BREAK:
+		c->sim.totals.breaks += net_break(c->sim.net, e->sender->process->host->index,
+						  e->receiver->process->host->index, f->lasts_ns);
+		break;
+	default:
+		e->victim = e->receiver;
+		break;
+	}
+	e->active = true;
+	if (!e->victim || !e->victim->process->running) {
+		e->victim = NULL;
+	} else if (action == AT_PAUSE_SENDER || action == AT_PAUSE_RECEIVER) {
+		node_pause(e->victim);
+	} else {
+		node_hold_down(e->victim);
+		node_kill_any(e->victim,
+			      action == AT_POWER_RECEIVER && e->victim->process->name[0] == 'c');
+	}
+	sim_schedule(&c->sim, &e->end, NULL, c->sim.now_ns + f->lasts_ns, "fault ends");
+}
+
+static void fire_end(struct fault_event *e)
+{
+	unsigned action = e->cluster->params.faults[e->number].how >> 8 & 7;
+
+	if (!e->victim)
+		return;
+	if (e->cluster->params.faults[e->number].kind == FAULT_AT_MESSAGE &&
+	    (action == AT_PAUSE_SENDER || action == AT_PAUSE_RECEIVER))
+		node_continue(e->victim);
+	else
+		node_let_up(e->victim);
+	e->victim = NULL;
+}
+
+static void fire_soon(struct fault_event *e, struct node *sender, struct node *receiver)
+{
+	e->armed = false;
+	e->sender = sender;
+	e->receiver = receiver;
+	e->fire.run = fire_run;
+	/* Before or after the receiver has worked on it. */
+	sim_schedule(&e->cluster->sim, &e->fire, NULL,
+		     e->cluster->sim.now_ns +
+			     (e->cluster->params.faults[e->number].how >> 12) * 40000,
+		     "fault");
+}
+
+void faults_message(struct sim *sim, struct sim_process *from, struct sim_process *to,
+		    unsigned msg_type)
+{
+	struct cluster *c = sim->context;
+
+	for (uint32_t i = 0; i < c->params.fault_count; i++) {
+		struct fault_event *e = &c->fault_events[i];
+
+		if (!e->armed || c->params.faults[i].kind != FAULT_AT_MESSAGE ||
+		    turning_point(&c->params.faults[i]) != msg_type)
+			continue;
+		if (!node_of(c, from) || !node_of(c, to))
+			continue;
+		fire_soon(e, node_of(c, from), node_of(c, to));
+		return;
+	}
+}
+
+void faults_commit(void *context)
+{
+	struct cluster *c = context;
+
+	for (uint32_t i = 0; i < c->params.fault_count; i++) {
+		struct fault_event *e = &c->fault_events[i];
+
+		if (!e->armed || c->params.faults[i].kind != FAULT_AT_COMMIT)
+			continue;
+		fire_soon(e, &c->metads[c->active_metad].node, NULL);
+		return;
+	}
+}
+
 void fault_begin(struct cluster *c, uint32_t number)
 {
 	const struct fault *f = &c->params.faults[number];
@@ -456,6 +601,13 @@ void fault_begin(struct cluster *c, uint32_t number)
 	case FAULT_DEPOSE:
 		depose(c, &c->fault_events[number], f);
 		break;
+	case FAULT_AT_MESSAGE:
+	case FAULT_AT_COMMIT:
+		c->fault_events[number].armed = true;
+		break;
+	case FAULT_RECREATE:
+		operator_recreate(c, f->target, f->how & 1);
+		break;
 	case FAULT_DETACH:
 		user = user_of_volume(c, f->target);
 		if (user && !user_paused(user))
@@ -519,6 +671,10 @@ static void fault_end(struct cluster *c, uint32_t number)
 	case FAULT_ROWS_SLOW:
 		sim_rows_set_slow(c->rows, 1);
 		break;
+	case FAULT_AT_MESSAGE:
+	case FAULT_AT_COMMIT:
+		fire_end(&c->fault_events[number]);
+		break;
 	default:
 		break;
 	}
@@ -533,8 +689,11 @@ static void begin_run(struct sim_event *event)
 
 	f->active = true;
 	fault_begin(c, f->number);
-	sim_schedule(&c->sim, &f->end, NULL, c->sim.now_ns + c->params.faults[f->number].lasts_ns,
-		     "fault ends");
+	if (f->armed)
+		f->active = false; /* begins when its time comes */
+	else
+		sim_schedule(&c->sim, &f->end, NULL,
+			     c->sim.now_ns + c->params.faults[f->number].lasts_ns, "fault ends");
 }
 
 static void end_run(struct sim_event *event)
@@ -576,6 +735,8 @@ void faults_end_all(struct cluster *c)
 
 		sim_cancel(&c->sim, &f->begin);
 		sim_cancel(&c->sim, &f->end);
+		sim_cancel(&c->sim, &f->fire);
+		f->armed = false;
 		if (f->active)
 			fault_end(c, i);
 		f->active = false;

@@ -10,6 +10,10 @@
 void faults_schedule(struct cluster *c);
 /* One fault at once; its end is scheduled. For scenarios too. */
 void fault_begin(struct cluster *c, uint32_t number);
+/* For sim.before_message, and what metad's rows call as a commit begins. */
+void faults_message(struct sim *sim, struct sim_process *from, struct sim_process *to,
+		    unsigned msg_type);
+void faults_commit(void *context);
 /* Ends all, cancels those to come: everything runs, every link is whole, disks and clocks behave. */
 void faults_end_all(struct cluster *c);
 

@@ -685,6 +685,8 @@ static void on_delivered(void *context, struct sim_process *from, struct sim_pro
 	o->passed[to->index][m.type].delivered++;
 	o->passed[to->index][m.type].last_status = m.status;
 	count_message(o, &m);
+	if (o->sim->before_message && from)
+		o->sim->before_message(o->sim, from, to, m.type);
 	if (m.type == MSG_WRITE)
 		on_write_delivered(o, to, &m.u.write);
 	else if (m.type == MSG_READ)

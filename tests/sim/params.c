@@ -32,6 +32,9 @@ static const char *const names[FAULT_KINDS] = {
 	[FAULT_DETACH] = "detach",
 	[FAULT_DEPOSE] = "depose",
 	[FAULT_LINGER] = "linger",
+	[FAULT_AT_MESSAGE] = "at-message",
+	[FAULT_AT_COMMIT] = "at-commit",
+	[FAULT_RECREATE] = "recreate",
 };
 
 const char *fault_name(enum fault_kind kind)
@@ -125,10 +128,11 @@ static void draw_shape(struct params *p, struct prng *r)
 	p->colocated = prng_chance(r, 1, 3);
 	for (unsigned i = 0; i < p->volumes; i++) {
 		p->volume[i].bytes = between(r, 256, 4096) * 4 * KIB;
-		p->volume[i].replicas = (uint32_t)between(r, 2, 3);
+		p->volume[i].replicas =
+			(uint32_t)between(r, 2, prng_chance(r, 1, 8) ? MIN(p->servers, 5u) : 3);
 		p->volume[i].min_replicas = p->volume[i].replicas - 1;
 		if (prng_chance(r, 1, 3))
-			p->volume[i].min_replicas = 1;
+			p->volume[i].min_replicas = (uint32_t)between(r, 1, p->volume[i].replicas);
 	}
 }
 
@@ -169,6 +173,8 @@ static void draw_workload(struct params *p, struct prng *r)
 	p->workload_ns = between(r, 10, 60) * NS_PER_S;
 	p->operations = (uint32_t)spread(r, 50, 800);
 	p->think_ns = spread(r, 100000, 100 * NS_PER_MS);
+	/* Clients that are done before the faults come show little: they last for a third of the time at least. */
+	p->think_ns = MAX(p->think_ns, p->workload_ns / p->operations / 3);
 	p->depth = (uint32_t)between(r, 1, 4);
 	p->hot_percent = (uint32_t)between(r, 0, 95);
 	p->hot_bytes = ROUND_DOWN(spread(r, 4 * KIB, 512 * KIB), 4 * KIB);
@@ -211,6 +217,9 @@ static const uint32_t weights[FAULT_KINDS] = {
 	[FAULT_DETACH] = 4,
 	[FAULT_DEPOSE] = 12,
 	[FAULT_LINGER] = 8,
+	[FAULT_AT_MESSAGE] = 30,
+	[FAULT_AT_COMMIT] = 4,
+	[FAULT_RECREATE] = 2,
 };
 
 static bool lies(enum fault_kind kind)
@@ -226,8 +235,12 @@ static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_KI
 	uint32_t sum = 0;
 	bool may_lie = prng_chance(r, 1, 3);
 
-	for (unsigned v = 0; v < p->volumes; v++)
-		may_lie &= p->volume[v].min_replicas >= 2;
+	for (unsigned v = 0; v < p->volumes && may_lie; v++) {
+		p->volume[v].replicas = MAX(p->volume[v].replicas, 3u);
+		p->volume[v].min_replicas = MAX(p->volume[v].min_replicas, 2u);
+	}
+	/* Mostly it is data that is spoilt: a disk whose metadata is is soon none. */
+	p->spare_metadata = prng_chance(r, 3, 4);
 	for (unsigned k = 0; k < FAULT_KINDS; k++) {
 		mix[k] = prng_chance(r, 1, 2) ? weights[k] * (uint32_t)between(r, 1, 4) : 0;
 		if (lies(k) && !may_lie)
@@ -262,7 +275,7 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 	case FAULT_DISK_MISDIRECTS:
 	case FAULT_DISK_REPLACED:
 		target = p->victim;
-		how = 1 + how % 8;
+		how = 1 + how % (kind == FAULT_DISK_ROT || kind == FAULT_DISK_READS_FAIL ? 64 : 8);
 		break;
 	case FAULT_CRASH_ENGINE:
 	case FAULT_PAUSE_ENGINE:
@@ -290,6 +303,7 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 		other %= p->engines;
 		break;
 	case FAULT_DETACH:
+	case FAULT_RECREATE:
 		target %= p->volumes;
 		break;
 	default:
@@ -313,7 +327,7 @@ void params_draw(struct params *p, uint64_t seed)
 	draw_workload(p, &workload);
 	p->victim = (uint32_t)prng_below(&mix_stream, p->servers);
 	sum = draw_mix(p, &mix_stream, mix);
-	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)spread(&mix_stream, 1, 60);
+	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)spread(&mix_stream, 4, 120);
 	for (uint32_t i = 0; sum && i < count; i++) {
 		struct prng one = sim_stream(&sim, "fault", i);
 		uint64_t pick = prng_below(&one, sum);

@@ -44,6 +44,9 @@ enum fault_kind {
 	FAULT_DETACH,   /* in order; somebody attaches it again soon */
 	FAULT_DEPOSE,   /* the holder is cut off, another takes the volume, in two acts: faults.c */
 	FAULT_LINGER,   /* as BREAK at target's end alone; what it had sent arrives `lasts` later */
+	FAULT_AT_MESSAGE, /* as a message of a kind is delivered its sender or receiver dies, hangs, or the connection breaks */
+	FAULT_AT_COMMIT,  /* metad dies while a commit is under way */
+	FAULT_RECREATE,   /* a volume is deleted, by force or not, and created anew */
 	FAULT_KINDS
 };
 
@@ -89,7 +92,8 @@ struct params {
 	uint32_t repeat_percent; /* of writes: sent again while the first copy is under way */
 	uint64_t repeat_after_ns;
 	/* faults */
-	uint32_t victim; /* the one server whose disk may lie */
+	bool spare_metadata; /* it lies about data only */
+	uint32_t victim;     /* the one server whose disk may lie */
 	uint32_t fault_count;
 	struct fault faults[SIM_FAULTS_MAX];
 };

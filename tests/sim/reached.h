@@ -42,6 +42,7 @@
 	X(TWIN, "writes sent again while the first copy was under way")                            \
 	X(JOURNAL_ROUND, "times that a journal came round")                                        \
 	X(DISK_REPLACED, "disks replaced")                                                         \
+	X(HELD, "runs that end with IO held: a disk lost while another replica was out")           \
 	X(COMMIT_LOST, "commits cut off by metad's death")                                         \
 	X(COMMIT_DEPOSED, "commits refused because another metad had taken the store")             \
 	X(METAD_BOTH, "metads that took the store while another one ran")                          \

@@ -330,7 +330,7 @@ static void chunk_check(struct cluster *c, struct inspected *disks,
 	for (uint32_t i = 0; i < row->replica_count && !c->sim.failed; i++) {
 		int server = cluster_server_of_cid(c, row->replicas[i].cid);
 
-		if (row->replicas[i].state != REPLICA_ACTIVE ||
+		if (row->replicas[i].state != REPLICA_ACTIVE || server < 0 ||
 		    (server >= 0 && loses(c, (unsigned)server)))
 			continue;
 		copies[count].versions = NULL;

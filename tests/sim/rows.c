@@ -24,6 +24,8 @@ struct sim_rows {
 	size_t pending_count;
 	meta_store_done_fn *done;
 	void *done_context;
+	void (*begun)(void *context);
+	void *begun_context;
 };
 
 static uint64_t key_of(const struct meta_row *row)
@@ -166,6 +168,8 @@ static void rows_commit(struct meta_store *store, const struct meta_row *changed
 	rows->done_context = context;
 	sim_schedule(rows->sim, &rows->event, rows->process,
 		     rows->sim->now_ns + delay * rows->slow + 1, "commit");
+	if (rows->begun)
+		rows->begun(rows->begun_context);
 }
 
 static int rows_load(struct meta_store *store,
@@ -226,6 +230,12 @@ void sim_rows_process_ended(struct sim_rows *rows)
 	rows->pending_count = 0;
 }
 
+void sim_rows_watch(struct sim_rows *rows, void (*begun)(void *context), void *context)
+{
+	rows->begun = begun;
+	rows->begun_context = context;
+}
+
 bool sim_rows_granting(const struct sim_rows *rows, uint64_t chunk)
 {
 	const struct meta_chunk_row *now = sim_rows_chunk(rows, chunk);
@@ -276,10 +286,21 @@ const struct meta_volume_row *sim_rows_volume_named(const struct sim_rows *rows,
 	const struct table *t = &rows->tables[META_ROW_VOLUME];
 
 	for (size_t i = 0; i < t->count; i++) {
-		if (strcmp(t->rows[i].u.volume.name, name) == 0)
+		if (!t->rows[i].u.volume.deleting && strcmp(t->rows[i].u.volume.name, name) == 0)
 			return &t->rows[i].u.volume;
 	}
 	return NULL;
+}
+
+bool sim_rows_deleting(const struct sim_rows *rows)
+{
+	const struct table *t = &rows->tables[META_ROW_VOLUME];
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->rows[i].u.volume.deleting)
+			return true;
+	}
+	return false;
 }
 
 const struct meta_cluster_row *sim_rows_cluster(const struct sim_rows *rows)

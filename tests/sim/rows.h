@@ -18,6 +18,8 @@ void sim_rows_free(struct sim_rows *rows);
 struct meta_store *sim_rows_open(struct sim_rows *rows, struct sim_process *process);
 void sim_rows_process_ended(struct sim_rows *rows);
 
+/* Called as a commit begins. */
+void sim_rows_watch(struct sim_rows *rows, void (*begun)(void *context), void *context);
 /* The lease of this chunk is being granted: committed, or not, if metad dies now. */
 bool sim_rows_granting(const struct sim_rows *rows, uint64_t chunk);
 /* The next commits fail, each done or not by chance. */
@@ -28,6 +30,8 @@ const struct meta_chunk_row *sim_rows_chunk(const struct sim_rows *rows, uint64_
 const struct meta_server_row *sim_rows_server(const struct sim_rows *rows, uint32_t cid);
 const struct meta_volume_row *sim_rows_volume(const struct sim_rows *rows, uint64_t volume);
 const struct meta_volume_row *sim_rows_volume_named(const struct sim_rows *rows, const char *name);
+/* A volume is deleted and not all of its replicas are known to be gone. */
+bool sim_rows_deleting(const struct sim_rows *rows);
 const struct meta_cluster_row *sim_rows_cluster(const struct sim_rows *rows);
 /* In the order of their ids: the i-th; NULL after the last. */
 const struct meta_chunk_row *sim_rows_chunk_at(const struct sim_rows *rows, size_t i);

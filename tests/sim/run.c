@@ -2,6 +2,7 @@
 #include "tests/sim/run.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/leases.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/rest.h"
 #include "tests/sim/users.h"
 
@@ -15,6 +16,7 @@
 #define BOOT_NS          (60 * NS_PER_S)
 #define HELD_NS          (60 * NS_PER_S)
 #define REDUNDANCY_NS    (240 * NS_PER_S)
+#define DELETED_NS       (240 * NS_PER_S)
 #define VERIFY_NS        (120 * NS_PER_S)
 #define DEAD_DISK_STARTS 5
 #define EVENTS_MAX       UINT64_C(30000000)
@@ -44,6 +46,9 @@ static void tick_run(struct sim_event *event)
 		    c->sim.now_ns >= v->reattach_at_ns)
 			attach_somewhere(c, v);
 	}
+	if (c->booted)
+		operator_create(c);
+	users_detach_former(c);
 	/* What an operator does with a disk that keeps its chunk server from starting. */
 	for (unsigned i = 0; i < c->params.servers; i++) {
 		if (c->servers[i].failed_starts >= DEAD_DISK_STARTS)
@@ -83,6 +88,17 @@ static bool condition_holds(void *context)
 	return condition->done(condition->c);
 }
 
+static bool any_held(const struct cluster *c)
+{
+	const struct meta_chunk_row *row;
+
+	for (size_t i = 0; (row = sim_rows_chunk_at(c->rows, i)); i++) {
+		if (cluster_chunk_is_held(c, row))
+			return true;
+	}
+	return false;
+}
+
 bool run_until(struct cluster *c, uint64_t ns, bool (*done)(struct cluster *c), const char *rule,
 	       const char *what)
 {
@@ -92,45 +108,16 @@ bool run_until(struct cluster *c, uint64_t ns, bool (*done)(struct cluster *c), 
 		return true;
 	if (!sim_run(&c->sim, c->sim.now_ns + ns, condition_holds, &condition))
 		return false;
+	if (!done(c) && any_held(c)) {
+		c->held = true;
+		return false;
+	}
 	if (!done(c))
 		sim_fail(&c->sim, rule, 0, "%s within %.0f s", what, (double)ns / 1e9);
 	return !c->sim.failed;
 }
 
 /* ---- boot ---- */
-
-static void create_next(struct cluster *c);
-
-static void on_created(struct cluster *c, enum wire_status status, const char *json, void *context)
-{
-	struct sim_volume *v = context;
-
-	/* A lost answer is asked for again: then it exists. Too few servers: they are still registering. */
-	if (status == WIRE_OK || status == WIRE_EXISTS)
-		v->created = true;
-	else if (status != WIRE_TOO_FEW && status != WIRE_NOT_LEADER)
-		sim_fail(&c->sim, "boot", 0, "volume %s is not created: %s %s", v->name,
-			 wire_status_name(status), json ? json : "");
-}
-
-static void create_next(struct cluster *c)
-{
-	const struct params *p = &c->params;
-	char json[256];
-
-	for (unsigned i = 0; i < p->volumes && !admin_busy(c); i++) {
-		struct sim_volume *v = &c->volumes[i];
-
-		if (v->created)
-			continue;
-		snprintf(json, sizeof json,
-			 "{\"name\":\"%s\",\"size_bytes\":%" PRIu64 ",\"chunk_bytes\":%" PRIu64
-			 ",\"replicas\":%u,\"min_replicas\":%u}",
-			 v->name, v->bytes, p->chunk_bytes, p->volume[i].replicas,
-			 p->volume[i].min_replicas);
-		admin_request(c, "volume.create", json, on_created, v);
-	}
-}
 
 static bool all_created(struct cluster *c)
 {
@@ -155,6 +142,8 @@ bool run_boot(struct cluster *c)
 	uint64_t deadline_ns = c->sim.now_ns + BOOT_NS;
 
 	c->sim.after_event = after_event;
+	c->sim.before_message = faults_message;
+	sim_rows_watch(c->rows, faults_commit, c);
 	c->tick.run = tick_run;
 	sim_schedule(&c->sim, &c->tick, NULL, c->sim.now_ns, "tick");
 	cluster_start_metad(c, 0);
@@ -165,11 +154,12 @@ bool run_boot(struct cluster *c)
 	if (!run_until(c, BOOT_NS, all_registered, "boot", "the chunk servers did not register"))
 		return false;
 	while (!all_created(c) && !c->sim.failed && c->sim.now_ns < deadline_ns) {
-		create_next(c);
+		operator_create(c);
 		run_for(c, 200 * NS_PER_MS);
 	}
 	if (!all_created(c))
 		sim_fail(&c->sim, "boot", 0, "the volumes were not created");
+	c->booted = true;
 	return !c->sim.failed;
 }
 
@@ -207,7 +197,7 @@ static bool all_whole(struct cluster *c)
 	const struct meta_chunk_row *row;
 
 	for (size_t i = 0; (row = sim_rows_chunk_at(c->rows, i)); i++) {
-		if (!chunk_is_whole(c, row))
+		if (!sim_rows_volume(c->rows, row->volume)->deleting && !chunk_is_whole(c, row))
 			return false;
 	}
 	return true;
@@ -219,7 +209,7 @@ static void name_what_is_missing(struct cluster *c)
 	size_t used = strlen(c->sim.reason);
 
 	for (size_t i = 0; (row = sim_rows_chunk_at(c->rows, i)); i++) {
-		if (chunk_is_whole(c, row))
+		if (sim_rows_volume(c->rows, row->volume)->deleting || chunk_is_whole(c, row))
 			continue;
 		c->sim.failed_chunk = row->chunk;
 		snprintf(c->sim.reason + used, sizeof c->sim.reason - used,
@@ -287,6 +277,11 @@ static bool verify_all(struct cluster *c)
 	return false;
 }
 
+static bool nothing_deleting(struct cluster *c)
+{
+	return !sim_rows_deleting(c->rows);
+}
+
 static bool restore(struct cluster *c)
 {
 	if (run_until(c, REDUNDANCY_NS, all_whole, "liveness", "redundancy was not restored"))
@@ -306,7 +301,18 @@ bool run_liveness(struct cluster *c)
 	    !run_until(c, HELD_NS, all_attached, "liveness", "not all volumes were attached"))
 		return false;
 	/* Reading finds replicas that nobody has missed until now: twice. */
-	return restore(c) && verify_all(c) && restore(c);
+	return restore(c) && verify_all(c) && restore(c) &&
+	       run_until(c, DELETED_NS, nothing_deleting, "liveness",
+			 "what was deleted is not gone");
+}
+
+/* Nothing comes to rest where IO is held; what was acknowledged must be there all the same. */
+static bool run_held(struct cluster *c)
+{
+	sim_reach(&c->sim, REACHED_HELD);
+	c->at_rest = true;
+	power_off_all(c);
+	return rest_check(c, REST_DURABLE);
 }
 
 bool run_rest(struct cluster *c)
@@ -351,10 +357,13 @@ void run_seed(const struct params *params, bool tracing, FILE *out, struct run_r
 		c->issuing = true;
 		c->workload_began_ns = c->sim.now_ns;
 		faults_schedule(c);
+		operator_start(c);
 		run_for(c, params->workload_ns);
 	}
 	if (!c->sim.failed && run_liveness(c))
 		run_rest(c);
+	else if (!c->sim.failed && c->held)
+		run_held(c);
 	finish(c, result);
 	if (c->sim.failed)
 		run_report_failure(c, out);

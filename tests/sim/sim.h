@@ -95,6 +95,9 @@ struct sim {
 	FILE *out;
 	struct sim_totals totals;
 	void (*after_event)(struct sim *sim, struct sim_process *process);
+	/* A message is about to be handed to its receiver. */
+	void (*before_message)(struct sim *sim, struct sim_process *from, struct sim_process *to,
+			       unsigned msg_type);
 	void *context;
 
 	bool failed;

@@ -45,6 +45,8 @@ struct user {
 	struct cluster *cluster;
 	struct sim_engine *engine;
 	struct sim_volume *target;
+	struct registers *
+		registers; /* of the volume that it has: one of the same name may have come since */
 	enum user_state state;
 	struct engine_volume *volume;
 	uint32_t attachment;
@@ -93,7 +95,8 @@ static void on_detached(void *context, int status)
 	struct user *user = context;
 
 	sim_trace(sim_of(user), "volume %s is detached: %d", user->target->name, status);
-	registers_attachment_ended(user->target->registers, user->attachment);
+	if (user->registers)
+		registers_attachment_ended(user->registers, user->attachment);
 	user_free(user);
 }
 
@@ -131,7 +134,7 @@ static void verify_more(struct user *user);
 
 static void operation_settled(struct operation *op)
 {
-	struct registers *r = op->user->target->registers;
+	struct registers *r = op->user->registers;
 	int status = op->request.status;
 
 	if (op->verb == VERB_READ) {
@@ -231,7 +234,7 @@ static struct operation *operation_new(struct user *user, enum verb verb, uint64
 static void operation_submit(struct operation *op)
 {
 	struct user *user = op->user;
-	struct registers *r = user->target->registers;
+	struct registers *r = user->registers;
 
 	sim_trace(sim_of(user), "%s %llu + %llu stamp %u on %s begins",
 		  op->verb == VERB_READ    ? "read"
@@ -333,7 +336,7 @@ static void client_operate(struct client *client)
 	op->client = client;
 	op->repeat.run = repeat_run;
 	if (verb == VERB_WRITE)
-		op->stamp = registers_stamp(user->target->registers);
+		op->stamp = registers_stamp(user->registers);
 	client->begun++;
 	client->under_way++;
 	if (verb == VERB_WRITE && prng_below(&client->random, 100) < p->repeat_percent)
@@ -387,9 +390,15 @@ static void on_attached(void *context, int status, const char *text, struct engi
 		return;
 	}
 	user->volume = volume;
+	if (!user->target->created || !uuid_equal(engine_volume_uuid(volume), user->target->uuid)) {
+		/* It is deleted by now, or not known to have been created. */
+		user->state = USER_DETACHING;
+		detach_if_idle(user);
+		return;
+	}
+	user->registers = user->target->registers;
 	user->state = USER_ATTACHED;
-	user->attachment =
-		registers_attach(user->target->registers, user->engine->node.process->name);
+	user->attachment = registers_attach(user->registers, user->engine->node.process->name);
 	if (engine_volume_size_bytes(volume) != user->target->bytes)
 		sim_fail(&c->sim, "volume size", 0, "volume %s is attached with %llu bytes",
 			 user->target->name, (unsigned long long)engine_volume_size_bytes(volume));
@@ -431,10 +440,23 @@ void users_killed(struct cluster *c, struct sim_engine *engine)
 		if (!user)
 			continue;
 		if (user->attachment)
-			registers_attachment_ended(user->target->registers, user->attachment);
+			registers_attachment_ended(user->registers, user->attachment);
 		user_free(user);
 	}
 	(void)c;
+}
+
+void users_detach_former(struct cluster *c)
+{
+	for (unsigned e = 0; e < SIM_ENGINES_MAX; e++) {
+		for (unsigned v = 0; v < SIM_VOLUMES_MAX; v++) {
+			struct user *user = c->engines[e].users[v];
+
+			if (user && user->state == USER_ATTACHED && user->target->created &&
+			    !user_paused(user) && user->registers != user->target->registers)
+				user_detach(user);
+		}
+	}
 }
 
 bool user_paused(const struct user *user)
@@ -472,6 +494,7 @@ struct user *user_of_volume(const struct cluster *c, unsigned volume)
 		struct user *user = c->engines[e].users[volume];
 
 		if (user && user->state == USER_ATTACHED &&
+		    user->registers == user->target->registers &&
 		    (!found || user->attachment > found->attachment))
 			found = user;
 	}
@@ -483,7 +506,9 @@ bool volume_in_use(const struct cluster *c, unsigned volume)
 	for (unsigned e = 0; e < SIM_ENGINES_MAX; e++) {
 		const struct user *user = c->engines[e].users[volume];
 
-		if (user && (user->state == USER_ATTACHING || user->state == USER_ATTACHED))
+		if (user &&
+		    (user->state == USER_ATTACHING ||
+		     (user->state == USER_ATTACHED && user->registers == user->target->registers)))
 			return true;
 	}
 	return false;

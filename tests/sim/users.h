@@ -26,6 +26,8 @@ enum user_state user_state(const struct user *user);
 bool user_paused(const struct user *user);
 unsigned user_host(const struct user *user);
 /* Operations under way, over all users. */
+/* Those that still have a volume that was deleted, and another one of its name is there, let it go. */
+void users_detach_former(struct cluster *c);
 unsigned users_under_way(const struct cluster *c);
 /* Some user of the volume that is attached and not lost. NULL: none. */
 struct user *user_of_volume(const struct cluster *c, unsigned volume);

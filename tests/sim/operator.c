@@ -1,0 +1,157 @@
+/* operator.c - see operator.h. */
+#include "tests/sim/operator.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+
+#define LOOK_NS (700 * NS_PER_MS)
+
+/* ---- volumes ---- */
+
+static void on_created(struct cluster *c, enum wire_status status, const char *json, void *context)
+{
+	struct sim_volume *v = context;
+	const struct meta_volume_row *row;
+
+	/* A lost answer is asked for again: then it exists. Too few servers: they are not registered yet, or away. */
+	if (status == WIRE_TOO_FEW || status == WIRE_NOT_LEADER)
+		return;
+	if (status != WIRE_OK && status != WIRE_EXISTS) {
+		sim_fail(&c->sim, "volumes are created", 0, "volume %s is not created: %s %s",
+			 v->name, wire_status_name(status), json ? json : "");
+		return;
+	}
+	row = sim_rows_volume_named(c->rows, v->name);
+	if (!row) {
+		sim_fail(&c->sim, "volumes are created", 0,
+			 "volume %s was created and is not there", v->name);
+		return;
+	}
+	v->uuid = row->uuid;
+	v->created = true;
+}
+
+void operator_create(struct cluster *c)
+{
+	const struct params *p = &c->params;
+	char json[256];
+
+	for (unsigned i = 0; i < p->volumes && !admin_busy(c); i++) {
+		struct sim_volume *v = &c->volumes[i];
+
+		if (v->created)
+			continue;
+		snprintf(json, sizeof json,
+			 "{\"name\":\"%s\",\"size_bytes\":%" PRIu64 ",\"chunk_bytes\":%" PRIu64
+			 ",\"replicas\":%u,\"min_replicas\":%u}",
+			 v->name, v->bytes, p->chunk_bytes, p->volume[i].replicas,
+			 p->volume[i].min_replicas);
+		admin_request(c, "volume.create", json, on_created, v);
+	}
+}
+
+static void on_deleted(struct cluster *c, enum wire_status status, const char *json, void *context)
+{
+	struct sim_volume *v = context;
+
+	if (status == WIRE_BUSY) {
+		v->created = true;
+		return;
+	}
+	/* A lost answer is asked for again: then it is gone. */
+	if (status != WIRE_OK && status != WIRE_NOT_FOUND)
+		sim_fail(&c->sim, "volumes are deleted", 0, "volume %s is not deleted: %s %s",
+			 v->name, wire_status_name(status), json ? json : "");
+	sim_reach(&c->sim, REACHED_VOLUME_DELETED);
+	sim_volume_renew(c, v);
+}
+
+void operator_recreate(struct cluster *c, unsigned volume, bool force)
+{
+	struct sim_volume *v = &c->volumes[volume];
+	char json[128];
+
+	if (admin_busy(c) || !v->created || v->former_count == SIM_DELETIONS_MAX)
+		return;
+	v->created = false;
+	snprintf(json, sizeof json, "{\"name\":\"%s\",\"force\":%s}", v->name,
+		 force ? "true" : "false");
+	admin_request(c, "volume.delete", json, on_deleted, v);
+}
+
+/* ---- looking ---- */
+
+static const char *const looks[][2] = {
+	{"status", "{}"},
+	{"volume.list", "{}"},
+	{"volume.list", "{\"after\":\"vol0\"}"},
+	{"volume.show", "{\"name\":\"vol0\"}"},
+	{"volume.show", "{\"name\":\"nowhere\"}"},
+	{"volume.show", "{}"},
+	{"server.list", "{}"},
+	{"server.list", "{\"after\":2}"},
+	{"server.show", "{\"cid\":1}"},
+	{"server.show", "{\"cid\":99}"},
+	{"chunk.list", "{}"},
+	{"chunk.list", "{\"volume\":\"vol0\"}"},
+	{"chunk.list", "{\"cid\":2,\"after\":1}"},
+	{"chunk.list", "{\"state\":\"filling\"}"},
+	{"chunk.list", "{\"state\":\"degraded\"}"},
+	{"chunk.list", "{\"state\":\"sideways\"}"},
+	{"chunk.show", "{\"chunk\":1}"},
+	{"chunk.show", "{\"volume\":\"vol0\",\"index\":0}"},
+	{"chunk.show", "{\"volume\":\"vol0\",\"index\":77}"},
+	{"chunk.show", "{\"chunk\":\"one\"}"},
+	{"chunk.check", "{\"volume\":\"vol0\"}"},
+	{"chunk.check", "{\"chunk\":1}"},
+	{"chunk.check", "{}"},
+	{"volume.create", "{\"name\":\"-\",\"size_bytes\":4096}"},
+	{"volume.create", "{\"name\":\"odd\",\"size_bytes\":4097}"},
+	{"volume.create", "{\"name\":\"odd\",\"size_bytes\":4096,\"replicas\":9}"},
+	{"volume.create", "{\"name\":\"odd\",\"size_bytes\":4096,\"min_replicas\":9}"},
+	{"volume.create", "{\"name\":\"odd\",\"size_bytes\":4096,\"chunk_bytes\":5}"},
+	{"volume.create", "{\"name\":\"odd\"}"},
+	{"volume.create", "{\"name\":\"vol0\",\"size_bytes\":4096,\"replicas\":1}"},
+	{"volume.delete", "{\"name\":\"nowhere\",\"force\":\"maybe\"}"},
+	{"volume.delete", "{\"name\":\"nowhere\"}"},
+	{"meta.confirm", "{}"},
+	{"volume.paint", "{}"},
+	{"status", "{\"colour\":1}"},
+	{"status", "[]"},
+	{"status", "{"},
+};
+
+/* Whatever is asked, there is a document; one with "error" exactly if it was refused. */
+static void on_looked(struct cluster *c, enum wire_status status, const char *json, void *context)
+{
+	const char *const *look = context;
+	json_t *document = json_loads(json ? json : "", 0, NULL);
+
+	if (!json_is_object(document) ||
+	    (status != WIRE_OK) != (json_object_get(document, "error") != NULL))
+		sim_fail(&c->sim, "answers to the operator", 0, "%s %s is answered %s with %.300s",
+			 look[0], look[1], wire_status_name(status), json ? json : "nothing");
+	json_decref(document);
+}
+
+static void look_run(struct sim_event *event)
+{
+	struct cluster *c = container_of(event, struct cluster, look);
+	const char *const *look = looks[prng_below(&c->operator_random, ARRAY_SIZE(looks))];
+
+	if (!c->issuing)
+		return;
+	if (!admin_busy(c)) {
+		sim_reach(&c->sim, REACHED_ADMIN);
+		admin_request(c, look[0], look[1], on_looked, (void *)(uintptr_t)look);
+	}
+	sim_schedule(&c->sim, &c->look, NULL,
+		     c->sim.now_ns + prng_below(&c->operator_random, 2 * LOOK_NS), "operator");
+}
+
+void operator_start(struct cluster *c)
+{
+	c->operator_random = sim_stream(&c->sim, "operator", 0);
+	c->look.run = look_run;
+	sim_schedule(&c->sim, &c->look, NULL, c->sim.now_ns + LOOK_NS, "operator");
+}
