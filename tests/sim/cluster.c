@@ -192,15 +192,9 @@ int cluster_server_of_cid(const struct cluster *c, uint32_t cid)
 {
 	const struct meta_server_row *row = sim_rows_server(c->rows, cid);
 
-	const struct meta_server_row *other;
-
-	for (size_t k = 0; row && (other = sim_rows_server_at(c->rows, k)); k++) {
-		if (other->cid > cid && strcmp(other->address, row->address) == 0)
-			return -1;
-	}
 	for (unsigned i = 0; row && i < c->params.servers; i++) {
 		if (strcmp(row->address, c->servers[i].address) == 0)
-			return (int)i;
+			return cid <= c->servers[i].lost_cid ? -1 : (int)i;
 	}
 	return -1;
 }

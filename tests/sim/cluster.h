@@ -39,6 +39,7 @@ struct sim_server {
 	struct sim_disk *disk;
 	bool formatted;
 	unsigned disk_number;
+	uint32_t lost_cid;      /* cids up to this one were of disks that have been replaced */
 	uint64_t journal_bytes; /* written to the journal of this disk by stores that have ended */
 	struct store *store;
 	struct chunkd *chunkd;

@@ -150,6 +150,8 @@ void cluster_replace_disk(struct cluster *c, unsigned i)
 	s->formatted = false;
 	s->failed_starts = 0;
 	s->disk_number++;
+	for (size_t k = 0; sim_rows_server_at(c->rows, k); k++)
+		s->lost_cid = sim_rows_server_at(c->rows, k)->cid;
 	s->journal_bytes = 0;
 	sim_reach(&c->sim, REACHED_DISK_REPLACED);
 	observer_disk_replaced(c->observer, s->node.process);
