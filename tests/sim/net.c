@@ -229,9 +229,11 @@ static void outbox_flush(struct io_conn *end, bool all)
 			return;
 		TAILQ_REMOVE(&end->outbox, item, link);
 		end->outbox_bytes -= item->bytes;
-		if (end->connection->broken || other(end)->state == END_CLOSED) {
+		/* Where the other machine has lost power it goes out: that one says so when it is up again. */
+		if (end->connection->broken ||
+		    (other(end)->state == END_CLOSED && !other(end)->power_lost)) {
 			/* Lost. Where the other end is gone for good, the kernel there says so. */
-			if (!end->connection->broken && !other(end)->power_lost) {
+			if (!end->connection->broken) {
 				end->connection->broken = true;
 				wire_put_close(other(end), -ECONNRESET, 0);
 			}

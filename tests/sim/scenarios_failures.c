@@ -318,6 +318,52 @@ static const struct scenario connections_break = {
 	.drive = drive_connections_break,
 };
 
+static void shape_torn(struct params *p)
+{
+	shape_one_engine(p);
+	p->volume[0].bytes = 32 * MIB;
+	for (unsigned i = 0; i < SIM_SERVERS_MAX; i++)
+		p->disk[i].block_bytes = 512;
+}
+
+/* Each place is written once, so that what is left of a torn write is there in the end. */
+static bool drive_torn(struct cluster *c)
+{
+	static struct scripted write;
+	uint64_t place = UNIT_BYTES;
+	unsigned a;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, 4 * KIB, SECONDS(5)) ||
+	    !step_write(c, 0, 0, c->params.chunk_bytes, 4 * KIB, SECONDS(5)))
+		return false;
+	a = server_of(c, 0, 0, 0);
+	for (unsigned turn = 0; turn < 200 && !c->sim.failed; turn++) {
+		/* In the journal, or straight to its place. */
+		try_write(c, 0, 0, place, turn % 2 ? 12 * KIB : UNIT_BYTES, &write);
+		place += UNIT_BYTES;
+		if (place % c->params.chunk_bytes == 0)
+			place += UNIT_BYTES;
+		if (!step_until_delivered(c, &c->servers[a].node, MSG_WRITE, SECONDS(5)))
+			return false;
+		while (!c->sim.failed && !sim_disk_requests_under_way(c->servers[a].disk))
+			run_for(c, NS_PER_MS / 100);
+		host_power_off(c, host_of_server(c, a));
+		host_power_on(c, host_of_server(c, a));
+		if (!step_done(c, &write, SECONDS(5)))
+			return false;
+	}
+	return step_expect(c, cluster_chunk(c, 0, 0)->list_number == 1, "nobody is evicted");
+}
+
+static const struct scenario torn = {
+	.name = "torn-writes",
+	.story = "A server loses power two hundred times while a write is on its way to the disk: "
+		 "it has all of it or nothing, and says which.",
+	.shape = shape_torn,
+	.drive = drive_torn,
+};
+
 static void kill_all_servers(struct cluster *c)
 {
 	for (unsigned i = 0; i < c->params.servers; i++)
@@ -483,6 +529,7 @@ const struct scenario *const scenarios_failures[] = {
 	&eio_while_repeated,
 	&all_out_of_reach,
 	&connections_break,
+	&torn,
 	&disks_set_back,
 	&bad_everywhere,
 	&lease_given_back,

@@ -38,11 +38,10 @@ static bool drive_lease_unanswered(struct cluster *c)
 	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
 		return false;
 	try_attach(c, 1, 0, true);
-	for (unsigned i = 0; i < 40 && !c->sim.failed; i++) {
-		/* The attach waits for the promises to end, then leases the chunks: killed again and again around that. */
-		run_for(c, 2400 * NS_PER_MS + i * 7 * NS_PER_MS);
-		if (c->engines[1].users[0] && user_state(c->engines[1].users[0]) == USER_ATTACHED)
-			break;
+	for (unsigned i = 0; i < 5; i++) {
+		if (!step_until_sent(c, &c->engines[1].node, MSG_LEASE, SECONDS(20)))
+			return false;
+		run_for(c, i * 20000);
 		kill_metad(c, 0);
 		node_let_up(&c->metads[0].node);
 	}

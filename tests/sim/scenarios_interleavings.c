@@ -103,15 +103,28 @@ static bool drive_meta_restarts(struct cluster *c)
 	/* E0 registers first at the new metad. */
 	net_link_heal(c->sim.net, host_of_engine(c, 0), host_of_metad(c, 0));
 	net_link_heal(c->sim.net, host_of_metad(c, 0), host_of_engine(c, 0));
-	return e0_reads_nothing_old(c) && step_write(c, 1, 0, HERE, BYTES, SECONDS(10)) &&
-	       e0_reads_nothing_old(c);
+	if (!e0_reads_nothing_old(c) || !step_write(c, 1, 0, HERE, BYTES, SECONDS(10)) ||
+	    !e0_reads_nothing_old(c) || !step_attach(c, 2, 0, true) ||
+	    !step_read(c, 2, 0, HERE, BYTES, SECONDS(10)))
+		return false;
+	/* An engine that is shown to be the owner of what it does not have gives it back. */
+	return step_expect(
+		c,
+		!observer_delivered(c->observer, c->engines[0].node.process, MSG_LEASE_RETURN_OK),
+		"metad does not take E0 for the owner");
+}
+
+static void shape_three(struct params *p)
+{
+	shape_scripted(p);
+	p->engines = 3;
 }
 
 static const struct scenario meta_restarts = {
 	.name = "meta-restarts",
 	.story = "metad restarts after E1 took over, and E0 registers first: what was granted is "
-		 "durable, E0 gets nothing.",
-	.shape = shape_scripted,
+		 "durable, E0 gets nothing, and E2 another epoch.",
+	.shape = shape_three,
 	.drive = drive_meta_restarts,
 };
 
@@ -304,31 +317,41 @@ static const struct scenario fence_and_restart = {
 	.drive = drive_fence_and_restart,
 };
 
-/* The same in the moment in which the answer goes out. */
-static bool drive_sync_and_power_cut(struct cluster *c)
+static enum wire_status sync_status(const struct cluster *c, unsigned server)
 {
-	unsigned third, turns = 0;
+	return observer_last_sent_status(c->observer, c->servers[server].node.process, MSG_SYNC_OK);
+}
+
+/* What is let in is on the disk first. */
+static bool drive_sync_on_dead_disk(struct cluster *c)
+{
+	unsigned third;
 
 	if (!begin_with_both(c, &third))
 		return false;
-	sim_disk_set_slow(c->servers[third].disk, 400);
+	sim_disk_fail_writes(c->servers[third].disk, true);
 	try_attach(c, 1, 0, true);
-	do {
-		if (!step_until_sent(c, &c->servers[third].node, MSG_SYNC_OK, SECONDS(10)))
+	if (!step_until_sent(c, &c->servers[third].node, MSG_SYNC_OK, SECONDS(10)))
+		return false;
+	for (unsigned i = 0; i < 4000; i++) {
+		if (!step_expect(c, sync_status(c, third) != WIRE_OK,
+				 "an epoch that is not on the disk is not let in") ||
+		    !run_for(c, NS_PER_MS))
 			return false;
-	} while (observer_last_sent_status(c->observer, c->servers[third].node.process,
-					   MSG_SYNC_OK) != WIRE_OK &&
-		 turns++ < 10);
-	sim_disk_set_slow(c->servers[third].disk, 1);
-	return power_cut_and_e0(c, third);
+	}
+	sim_disk_fail_writes(c->servers[third].disk, false);
+	kill_server(c, third);
+	node_let_up(&c->servers[third].node);
+	return step_attach(c, 1, 0, true) && step_write(c, 1, 0, HERE, BYTES, SECONDS(20)) &&
+	       e0_reads_nothing_old(c);
 }
 
-static const struct scenario sync_and_power_cut = {
-	.name = "sync-then-power-cut",
-	.story = "C loses power in the moment in which it has answered E1's SYNC: the epoch is on "
-		 "its disk by then.",
+static const struct scenario sync_on_dead_disk = {
+	.name = "sync-on-a-dead-disk",
+	.story = "E1 asks C, whose disk takes no writes: C does not say that it has let E1 in "
+		 "before its disk can prove it.",
 	.shape = shape_min_one,
-	.drive = drive_sync_and_power_cut,
+	.drive = drive_sync_on_dead_disk,
 };
 
 /* Answers that take their time grant no more than what is left of it. */
@@ -467,6 +490,15 @@ static void shape_repair_lease(struct params *p)
 	p->servers = 4;
 }
 
+static bool leased_for_repair(const struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.servers; i++) {
+		if (observer_delivered(c->observer, c->servers[i].node.process, MSG_LEASE_OK))
+			return true;
+	}
+	return false;
+}
+
 static bool drive_repair_lease(struct cluster *c)
 {
 	unsigned a;
@@ -478,9 +510,13 @@ static bool drive_repair_lease(struct cluster *c)
 	if (!step_detach(c, 0, 0))
 		return false;
 	kill_server(c, a);
-	/* A chunk server takes the lease and evicts, or fills; somebody attaches meanwhile. */
-	if (!run_for(c, SECONDS(21)) || !step_attach(c, 1, 0, false) ||
-	    !step_read(c, 1, 0, 0, MIB, SECONDS(10)) || !step_write(c, 1, 0, 0, MIB, SECONDS(10)))
+	/* A chunk server takes the lease, to evict or to fill; somebody attaches in this moment. */
+	for (unsigned i = 0; !leased_for_repair(c); i++) {
+		if (!step_expect(c, i < 60000, "the chunk is repaired") || !run_for(c, NS_PER_MS))
+			return false;
+	}
+	if (!step_attach(c, 1, 0, false) || !step_read(c, 1, 0, 0, MIB, SECONDS(5)) ||
+	    !step_write(c, 1, 0, 0, MIB, SECONDS(5)))
 		return false;
 	node_let_up(&c->servers[a].node);
 	return true;
@@ -627,7 +663,7 @@ const struct scenario *const scenarios_interleavings[] = {
 	&interrupted_roll,
 	&roll_of_one,
 	&fence_and_restart,
-	&sync_and_power_cut,
+	&sync_on_dead_disk,
 	&late_answers,
 	&late_read,
 	&suspended,
