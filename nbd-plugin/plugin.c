@@ -13,14 +13,19 @@
 #include "nbd-plugin/volumes.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define LIST_TIMEOUT_NS (10 * NS_PER_S)
+#define SWAP_HEAP_BYTES (32 * MIB)
 
 static char *meta;
 static char *default_volume;
 static int force;
 static unsigned io_timeout_s;
+static int swap;
 static struct handover *handover;
 
 static void to_nbdkit(void *context, enum trace_level level, const char *module, const char *text)
@@ -55,11 +60,14 @@ static int copyhold_config(const char *key, const char *value)
 	} else if (strcmp(key, "force") == 0) {
 		force = nbdkit_parse_bool(value);
 		return force < 0 ? -1 : 0;
+	} else if (strcmp(key, "swap") == 0) {
+		swap = nbdkit_parse_bool(value);
+		return swap < 0 ? -1 : 0;
 	} else if (strcmp(key, "io_timeout") == 0) {
 		return nbdkit_parse_unsigned("io_timeout", value, &io_timeout_s);
 	} else {
 		nbdkit_error("unknown parameter '%s': copyhold takes meta=HOST:PORT, volume=NAME, "
-			     "force=true and io_timeout=SECONDS",
+			     "force=true, io_timeout=SECONDS and swap=true",
 			     key);
 		return -1;
 	}
@@ -78,11 +86,37 @@ static int copyhold_config_complete(void)
 	return 0;
 }
 
+/*
+ * For swap space on this very host: no page of ours may have to be read back, and what is likely to be needed is there from the
+ * start, in one heap that gives nothing back. nbdkit's own --swap isn't used: it locks pages that are never touched too, of which
+ * nbdkit 1.32 has 192 MiB.
+ */
+static int lock_memory(void)
+{
+	char *memory;
+
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_MAX, 0);
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+	memory = malloc(SWAP_HEAP_BYTES);
+	if (!memory)
+		return -ENOMEM;
+	for (size_t i = 0; i < SWAP_HEAP_BYTES; i += BLOCK_BYTES)
+		((volatile char *)memory)[i] = 0;
+	free(memory);
+	return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0 ? 0 : -errno;
+}
+
 /* After nbdkit has forked into the background: threads survive from here on. */
 static int copyhold_after_fork(void)
 {
-	int error = handover_start(meta, io_timeout_s * NS_PER_S, &handover);
+	int error = swap ? lock_memory() : 0;
 
+	if (error) {
+		nbdkit_error("swap=true: memory can't be locked: %s", strerror(-error));
+		return -1;
+	}
+	error = handover_start(meta, io_timeout_s * NS_PER_S, &handover);
 	if (error)
 		nbdkit_error("the engine's thread can't be started: %s", strerror(-error));
 	return error ? -1 : 0;
@@ -399,7 +433,9 @@ static struct nbdkit_plugin plugin = {
 		"meta=HOST:PORT[,...]  the meta service (else COPYHOLD_META)\n"
 		"volume=NAME           the volume for clients that name no export\n"
 		"force=true            take the volume from whoever has it attached\n"
-		"io_timeout=SECONDS    requests held for longer fail with EIO (0: they wait)",
+		"io_timeout=SECONDS    requests held for longer fail with EIO (0: they wait)\n"
+		"swap=true             for swap space of this host: the process is locked into "
+		"memory",
 	.magic_config_key = "meta",
 	.after_fork = copyhold_after_fork,
 	.cleanup = copyhold_cleanup,

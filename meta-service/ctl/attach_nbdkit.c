@@ -68,8 +68,6 @@ static void build_arguments(const struct nbd_attachment *a, const char *path, bo
 	add(arguments, "--foreground", NULL);
 	add(arguments, "--unix", path);
 	add(arguments, "--threads", threads);
-	if (a->swap)
-		add(arguments, "--swap", NULL);
 	if (a->read_only)
 		add(arguments, "--readonly", NULL);
 	add(arguments, a->plugin, NULL);
@@ -79,6 +77,8 @@ static void build_arguments(const struct nbd_attachment *a, const char *path, bo
 		add(arguments, "shared", "true");
 	if (force)
 		add(arguments, "force", "true");
+	if (a->swap)
+		add(arguments, "swap", "true");
 }
 
 int nbdkit_start(struct nbd_attachment *a, bool force)

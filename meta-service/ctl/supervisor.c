@@ -30,6 +30,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -438,7 +439,19 @@ static void wait_for_trouble(struct supervisor *s)
 
 /* ---- the process ---- */
 
-static void protect_process(void)
+/*
+ * Swap space: when memory is short, what writes pages out needs some itself. A real-time task may take a quarter of
+ * vm.min_free_kbytes that others may not (the kernel's gfp_to_alloc_flags).
+ */
+static void become_real_time(void)
+{
+	struct sched_param lowest = {.sched_priority = 1};
+
+	if (sched_setscheduler(0, SCHED_RR, &lowest) != 0)
+		say("can't become a real-time process: swapping may stop the host");
+}
+
+static void protect_process(bool swap)
 {
 	FILE *file = fopen("/proc/self/oom_score_adj", "we");
 	struct rlimit stack;
@@ -449,11 +462,13 @@ static void protect_process(void)
 		fclose(file);
 	}
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-	/* The stacks of nbdkit's threads: with --swap all of them are locked into memory, 8 MiB each by default. */
+	/* The stacks of nbdkit's threads: 8 MiB each by default, of which --swap locks what was used. */
 	getrlimit(RLIMIT_STACK, &stack);
 	stack.rlim_cur = MIN(stack.rlim_cur, THREAD_STACK_BYTES);
 	setrlimit(RLIMIT_STACK, &stack);
 	mlockall(MCL_CURRENT | MCL_FUTURE);
+	if (swap)
+		become_real_time();
 }
 
 static int prepare(struct supervisor *s)
@@ -474,7 +489,7 @@ static int prepare(struct supervisor *s)
 	error = netlink_open(&s->netlink);
 	if (!error)
 		error = netlink_listen(&s->listener);
-	protect_process();
+	protect_process(s->a->swap);
 	return error;
 }
 

@@ -12,12 +12,12 @@ step "kill -9 of metad"
 host kill metad
 for i in 1 2 3 4 5; do
 	sleep 3
-	io_goes_on nbd0 20
+	io_goes_on nbd0 60
 done
 step "metad is back"
 host start-metad
 host await-servers 3
-io_goes_on nbd0 20
+io_goes_on nbd0 60
 step "a new nbdkit needs it: leases, a session"
 kill -9 "$(pid_of one nbdkit)"
 io_goes_on nbd0 60

@@ -13,8 +13,8 @@ sync
 step "load"
 load_start ext4 /mnt/ext4/load 16
 load_start xfs /mnt/xfs/load 16
-io_goes_on nbd0 20
-io_goes_on nbd1 20
+io_goes_on nbd0 60
+io_goes_on nbd1 60
 for lap in 1 2 3; do
 	for volume in ext4 xfs; do
 		old=$(pid_of $volume nbdkit)

@@ -6,13 +6,13 @@ device=$(volume_attach one)
 fs_make ext4 "$device"
 mkdir -p /mnt/a && mount -t ext4 "$device" /mnt/a
 load_start one /mnt/a/load 16
-io_goes_on nbd0 20
+io_goes_on nbd0 60
 
 step "kill -9 of the supervisor: IO goes on without it"
 nbdkit=$(pid_of one nbdkit)
 supervisor=$(pid_of one supervisor)
 kill -9 "$supervisor"
-io_goes_on nbd0 20
+io_goes_on nbd0 60
 copyhold attached | grep -q dead || fail "attached doesn't show that the supervisor is dead"
 [ "$(volume_attach one)" = "$device" ] || fail "taking over gave another device"
 [ "$(pid_of one nbdkit)" = "$nbdkit" ] || fail "nbdkit was replaced for no reason"

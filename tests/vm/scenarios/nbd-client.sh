@@ -39,4 +39,26 @@ fs_check ext4 /dev/nbd2
 nbd-client -d /dev/nbd2
 kill $tcp
 wait $tcp || :
+step "TLS"
+make-certificates /tmp/tls
+nbdkit -f -p 10810 --tls=require --tls-certificates=/tmp/tls --tls-verify-peer $plugin meta="$COPYHOLD_META" 2>>/tmp/nbdkit.log &
+tls=$!
+with_tls() { nbd-client "$@" -certfile /tmp/tls/client-cert.pem -keyfile /tmp/tls/client-key.pem -cacertfile /tmp/tls/ca-cert.pem; }
+lists_with_tls() { with_tls -l 127.0.0.1 10810 >/tmp/list 2>&1; grep -q '^one' /tmp/list; }
+wait_for 60 lists_with_tls
+if nbd-client 127.0.0.1 10810 /dev/nbd3 -N one >/tmp/refusal 2>&1; then fail "a client without TLS got in"; fi
+with_tls 127.0.0.1 10810 /dev/nbd4 -N one
+mount -t ext4 /dev/nbd4 /mnt/a
+[ "$(sha256sum </mnt/a/file)" = "$sum" ] || fail "other data over TLS"
+head -c 3000000 /dev/urandom >/mnt/a/more
+more=$(sha256sum </mnt/a/more)
+umount /mnt/a
+echo 3 >/proc/sys/vm/drop_caches
+mount -t ext4 /dev/nbd4 /mnt/a
+[ "$(sha256sum </mnt/a/more)" = "$more" ] || fail "what was written over TLS is not what is read"
+umount /mnt/a
+fs_check ext4 /dev/nbd4
+nbd-client -d /dev/nbd4
+kill $tls
+wait $tls || :
 no_kernel_errors

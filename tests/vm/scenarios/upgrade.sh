@@ -8,8 +8,8 @@ for fs in ext4 xfs; do
 	mkdir -p /mnt/$fs && mount -t $fs "$device" /mnt/$fs
 	load_start $fs /mnt/$fs/load 16
 done
-io_goes_on nbd0 20
-io_goes_on nbd1 20
+io_goes_on nbd0 60
+io_goes_on nbd1 60
 for lap in 1 2; do
 	for fs in ext4 xfs; do
 		step "lap $lap: upgrade under load on $fs"
