@@ -18,6 +18,8 @@ struct meta_config meta_config_default(void)
 		.garbage_delay_ms = 15 * 60 * 1000,
 		.repair_retry_ms = 30 * 1000,
 		.repair_stall_ms = 10 * 60 * 1000,
+		.scrub_ms = UINT64_C(14) * 24 * 3600 * 1000,
+		.scrub_stall_ms = 10 * 60 * 1000,
 		.repairs_per_server = 200,
 	};
 }
@@ -30,6 +32,7 @@ struct meta *meta_new(const struct meta_config *config, uint64_t now_ns)
 	meta->started_ns = now_ns;
 	meta->now_ns = now_ns;
 	TAILQ_INIT(&meta->queue);
+	TAILQ_INIT(&meta->scrubs);
 	return meta;
 }
 
@@ -53,8 +56,15 @@ void meta_free(struct meta *meta)
 	struct instance *instance, *next_instance;
 	struct heard_engine *engine, *next_engine;
 
+	struct job *job, *next_job;
+
 	if (!meta)
 		return;
+	HASH_ITER(hh, meta->jobs, job, next_job)
+	{
+		HASH_DEL(meta->jobs, job);
+		free(job);
+	}
 	HASH_ITER(hh, meta->volumes, volume, next_volume)
 	{
 		while (volume->chunk_count)
@@ -239,6 +249,7 @@ void meta_remove_chunk(struct meta *meta, struct chunk *chunk)
 		(volume->chunk_count - position) * sizeof(struct chunk *));
 	if (chunk->queued)
 		TAILQ_REMOVE(&meta->queue, chunk, queue);
+	meta_scrub_forget(meta, chunk);
 	HASH_DEL(meta->chunks, chunk);
 	free(chunk);
 }
@@ -304,6 +315,24 @@ static int load_volume(struct meta *meta, const struct meta_volume_row *row)
 	return 0;
 }
 
+static int load_scrub(struct meta *meta, const struct meta_scrub_row *row)
+{
+	struct chunk *chunk = meta_find_chunk(meta, row->chunk);
+
+	if (!chunk || chunk->scrub.row.chunk)
+		return -EINVAL;
+	chunk->scrub.row = *row;
+	return 0;
+}
+
+static int load_job(struct meta *meta, const struct meta_job_row *row)
+{
+	if (!row->job || meta_find_job(meta, row->job))
+		return -EINVAL;
+	meta_add_job(meta, row);
+	return 0;
+}
+
 int meta_load_row(struct meta *meta, const struct meta_row *row)
 {
 	if (row->removed)
@@ -326,6 +355,12 @@ int meta_load_row(struct meta *meta, const struct meta_row *row)
 		return load_volume(meta, &row->u.volume);
 	case META_ROW_CHUNK:
 		return load_chunk(meta, &row->u.chunk);
+	case META_ROW_SCRUB:
+		return load_scrub(meta, &row->u.scrub);
+	case META_ROW_JOB:
+		return load_job(meta, &row->u.job);
+	case META_ROW_KINDS:
+		break;
 	}
 	return -EINVAL;
 }
@@ -378,6 +413,7 @@ static const struct handler {
 	{MSG_LEASE_RETURN, meta_on_lease_return, NEEDS_SESSION | NEEDS_CERTAINTY},
 	{MSG_CHANGE, meta_on_change, NEEDS_SESSION | NEEDS_CERTAINTY},
 	{MSG_REPORT, meta_on_report, NEEDS_SESSION},
+	{MSG_SCRUBBED, meta_on_scrubbed, NEEDS_SESSION},
 	{MSG_ADMIN, meta_on_admin, 0},
 	{MSG_VOLUMES, meta_on_volumes, 0},
 };
@@ -459,6 +495,10 @@ static void on_tick(struct meta *meta)
 	meta_push_servers(meta);
 	meta_answer_attaches(meta);
 	meta_plan(meta);
+	if (meta->grace_over && !meta->doubt.doubted) {
+		meta_scrubs_tick(meta);
+		meta_jobs_tick(meta);
+	}
 }
 
 static bool same_counters(const struct meta_cluster_row *a, const struct meta_cluster_row *b)

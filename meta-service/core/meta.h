@@ -31,6 +31,8 @@ struct meta_config {
 	uint64_t garbage_delay_ms; /* a replica that no list names is deleted after this */
 	uint64_t repair_retry_ms; /* a repair command that nothing came of is repeated after this */
 	uint64_t repair_stall_ms; /* a FILLING replica that doesn't get on is given up after this */
+	uint64_t scrub_ms; /* each chunk is scrubbed once in this time; 0: only when asked for */
+	uint64_t scrub_stall_ms;     /* a scrub that doesn't get on is given up after this */
 	uint32_t repairs_per_server; /* commands that may wait at one chunk server */
 };
 

@@ -34,6 +34,14 @@ json_t *admin_server_show(struct meta *meta, const struct admin_call *call);
 json_t *admin_chunk_list(struct meta *meta, const struct admin_call *call);
 json_t *admin_chunk_show(struct meta *meta, const struct admin_call *call);
 json_t *admin_chunk_check(struct meta *meta, const struct admin_call *call);
+/* What is known of its scrubs. */
+json_t *show_scrub(const struct meta *meta, const struct chunk *chunk);
+json_t *admin_chunk_scrub(struct meta *meta, const struct admin_call *call);
+json_t *admin_job_list(struct meta *meta, const struct admin_call *call);
+json_t *admin_job_show(struct meta *meta, const struct admin_call *call);
+json_t *admin_job_cancel(struct meta *meta, const struct admin_call *call);
+json_t *admin_job_pause(struct meta *meta, const struct admin_call *call);
+json_t *admin_job_resume(struct meta *meta, const struct admin_call *call);
 json_t *admin_status(struct meta *meta, const struct admin_call *call);
 
 #endif

@@ -48,9 +48,34 @@ static void count(struct counts *counts, enum chunk_health health)
 	counts->unavailable += health == CHUNK_UNAVAILABLE;
 }
 
+/* Blocks that no replica has, and chunks they are in. */
+static void report_damage(struct report *report, const struct volume *volume)
+{
+	uint64_t blocks = 0, chunks = 0, first = 0;
+
+	for (size_t i = 0; i < volume->chunk_count; i++) {
+		const struct meta_scrub_row *row = &volume->chunks[i]->scrub.row;
+
+		if (!(row->unrepairable + row->differing))
+			continue;
+		first = chunks ? first : row->chunk;
+		blocks += row->unrepairable + row->differing;
+		chunks++;
+	}
+	if (chunks)
+		add_problem(report, true,
+			    "copyhold chunk check --detail names them: write them anew from a "
+			    "backup, then copyhold chunk scrub",
+			    "No replica has a good copy: reading them fails",
+			    "Volume %s: %" PRIu64 " blocks are damaged beyond repair, in %" PRIu64
+			    " chunks, the first is chunk %" PRIu64,
+			    volume->row.name, blocks, chunks, first);
+}
+
 static void report_volume(struct report *report, const struct volume *volume,
 			  const struct counts *chunks)
 {
+	report_damage(report, volume);
 	if (chunks->unavailable)
 		add_problem(report, true,
 			    "Bring chunk servers back: copyhold server list shows which are down",
@@ -127,7 +152,15 @@ static void report_server(const struct meta *meta, struct report *report,
 			    "Each write waits for it; reads avoid it",
 			    "Chunk server %u at %s is far slower than its peers", row->cid,
 			    row->address);
-	if (server->checksum_errors || server->read_errors)
+	if (server_was_bad(meta, server))
+		add_problem(report, false,
+			    "Look at the disk's health; replace it if they go on coming",
+			    "Its disk gave other bytes than were written; reads were served from "
+			    "good copies",
+			    "Chunk server %u at %s: %" PRIu64 " bad blocks were found, %" PRIu64
+			    " of them repaired from good copies",
+			    row->cid, row->address, server->bad_blocks, server->repaired_blocks);
+	else if (server->checksum_errors || server->read_errors)
 		add_problem(report, false, "Look at the disk's health; replace it if they grow",
 			    "Bad copies are repaired from good ones",
 			    "Chunk server %u: %" PRIu64 " checksum errors, %" PRIu64 " read errors",
@@ -222,6 +255,14 @@ static bool check_chunk(const struct meta *meta, const struct chunk *chunk, json
 			  list_count(&chunk->row, REPLICA_ACTIVE), chunk->volume->row.replicas);
 		check_problem(problems, chunk, "copyhold server list shows who is down", text);
 	}
+	if (chunk->scrub.row.unrepairable + chunk->scrub.row.differing) {
+		good = false;
+		meta_text(text, "%u blocks are damaged in every replica: %.150s",
+			  chunk->scrub.row.unrepairable + chunk->scrub.row.differing,
+			  chunk->scrub.row.named);
+		check_problem(problems, chunk,
+			      "Write them anew from a backup, then copyhold chunk scrub", text);
+	}
 	for (uint32_t i = 0; i < chunk->row.replica_count; i++) {
 		const struct server *server = meta_find_server(meta, chunk->row.replicas[i].cid);
 
@@ -239,10 +280,12 @@ static bool check_chunk(const struct meta *meta, const struct chunk *chunk, json
 json_t *admin_chunk_check(struct meta *meta, const struct admin_call *call)
 {
 	const struct volume *volume = NULL;
-	uint64_t id = 0, checked = 0, healthy = 0;
-	json_t *problems;
+	uint64_t id = 0, after = 0, next = 0, checked = 0, healthy = 0;
+	json_t *problems, *chunks = NULL, *document;
+	bool detail = false;
 
-	if (!args_number(call, "chunk", INT64_MAX, &id))
+	if (!args_number(call, "chunk", INT64_MAX, &id) ||
+	    !args_number(call, "after", INT64_MAX, &after) || !args_flag(call, "detail", &detail))
 		return NULL;
 	if (id && !meta_find_chunk(meta, id)) {
 		admin_refuse(call->result, WIRE_NOT_FOUND,
@@ -256,13 +299,35 @@ json_t *admin_chunk_check(struct meta *meta, const struct admin_call *call)
 			return NULL;
 	}
 	problems = json_array();
+	if (detail)
+		chunks = json_array();
 	for (const struct chunk *c = meta->chunks; c; c = c->hh.next) {
 		if (c->volume->row.deleting || (id && c->row.chunk != id) ||
 		    (volume && c->volume != volume))
 			continue;
 		checked++;
 		healthy += check_chunk(meta, c, problems);
+		if (!detail || c->row.chunk <= after || next)
+			continue;
+		if (json_array_size(chunks) == ADMIN_LIST_MAX)
+			next = (uint64_t)json_integer_value(json_object_get(
+				json_array_get(chunks, ADMIN_LIST_MAX - 1), "chunk"));
+		else
+			json_array_append_new(chunks,
+					      json_pack("{s:I,s:s,s:I,s:s,s:o}", "chunk",
+							(json_int_t)c->row.chunk, "volume",
+							c->volume->row.name, "index",
+							(json_int_t)c->row.index, "state",
+							chunk_state_name(chunk_health(meta, c)),
+							"scrub", show_scrub(meta, c)));
 	}
-	return json_pack("{s:I,s:I,s:o}", "checked", (json_int_t)checked, "healthy",
-			 (json_int_t)healthy, "problems", problems);
+	if (after) /* the first part has named them */
+		json_array_clear(problems);
+	document = json_pack("{s:I,s:I,s:o}", "checked", (json_int_t)checked, "healthy",
+			     (json_int_t)healthy, "problems", problems);
+	if (detail)
+		json_object_set_new(document, "chunks", chunks);
+	if (next)
+		json_object_set_new(document, "next", json_integer((json_int_t)next));
+	return document;
 }

@@ -7,6 +7,7 @@
 #ifndef COPYHOLD_META_INTERNAL_H
 #define COPYHOLD_META_INTERNAL_H
 
+#include "common/base/prng.h"
 #include "common/trace/trace.h"
 #include "meta-service/core/meta.h"
 
@@ -75,6 +76,9 @@ struct server {
 	uint64_t promised_bytes; /* placed here since its last full report */
 	bool disk_failed;
 	uint64_t read_errors, checksum_errors, write_latency_us, read_latency_us;
+	uint64_t bad_blocks,
+		repaired_blocks; /* that owners have told of, since this core started */
+	uint64_t bad_ns;         /* when they last did; 0: never */
 	char *stats_json;
 	/* fail-slow (meta_slow.c) */
 	bool slow;
@@ -116,9 +120,32 @@ struct chunk {
 	uint64_t avoid_until_ns;
 	bool queued;
 	TAILQ_ENTRY(chunk) queue;
+	struct {
+		struct meta_scrub_row row; /* chunk 0: nothing is known */
+		bool running;              /* in meta->scrubs */
+		uint64_t asked_ns, heard_ns;
+		uint32_t units, units_done;
+		uint64_t ended_ns; /* the last one, since this core started; 0: none */
+		bool succeeded;
+		TAILQ_ENTRY(chunk) link;
+	} scrub;
 	UT_hash_handle hh;
 };
 TAILQ_HEAD(chunk_queue, chunk);
+
+/* Chunks of a job that may be under way at a time. */
+#define JOB_FLYING_MAX 4
+
+struct job {
+	struct meta_job_row row;
+	uint64_t cursor; /* the next chunk to begin */
+	struct {
+		uint64_t chunk, since_ns;
+	} flying[JOB_FLYING_MAX];
+	unsigned flying_count;
+	uint64_t blocked_ns; /* since when the next one can't be begun; 0: it can */
+	UT_hash_handle hh;
+};
 
 struct volume {
 	struct meta_volume_row row;
@@ -152,6 +179,8 @@ struct meta {
 	struct server *servers;
 	struct volume *volumes;
 	struct chunk *chunks;
+	struct chunk_queue scrubs; /* chunks that are being scrubbed */
+	struct job *jobs;
 	struct chunk_queue queue; /* chunks to be planned at the next tick */
 	uint64_t next_scan_ns;
 	bool grace_over; /* SESSION_TIMEOUT_NS have passed since the start */
@@ -166,6 +195,9 @@ void meta_put_cluster(struct meta *meta);
 void meta_put_server(struct meta *meta, const struct server *server);
 void meta_put_volume(struct meta *meta, const struct volume *volume);
 void meta_put_chunk(struct meta *meta, const struct chunk *chunk);
+void meta_put_scrub(struct meta *meta, const struct chunk *chunk);
+void meta_put_job(struct meta *meta, const struct job *job);
+void meta_remove_job_row(struct meta *meta, uint64_t job);
 void meta_remove_volume_row(struct meta *meta, uint64_t volume);
 void meta_remove_chunk_row(struct meta *meta, uint64_t chunk);
 /* Queues a message. memory: what it points at, from malloc, or NULL; the update owns it from now on. */
@@ -350,6 +382,30 @@ enum chunk_health {
 	CHUNK_UNAVAILABLE,
 };
 enum chunk_health chunk_health(const struct meta *meta, const struct chunk *chunk);
+
+/* Who is to work on a chunk: the connection of its owner, or, if it has none, of a chunk server. 0: nobody at present. */
+uint64_t meta_repairer(struct meta *meta, const struct chunk *chunk);
+
+/* ---- scrubs (meta_scrub.c) and jobs (meta_job.c) ---- */
+/* It has its replicas, and none of their chunk servers takes part in another scrub. */
+bool meta_scrub_may_begin(const struct meta *meta, const struct chunk *chunk);
+void meta_scrub_begin(struct meta *meta, struct chunk *chunk);
+/* The chunk goes away. */
+void meta_scrub_forget(struct meta *meta, struct chunk *chunk);
+/* Begins those whose time has come. */
+void meta_scrubs_due(struct meta *meta);
+void meta_scrubs_tick(struct meta *meta);
+void meta_on_scrubbed(struct meta *meta, struct connection *connection, const struct msg *msg);
+/* Bad blocks were found there in the last day. */
+bool server_was_bad(const struct meta *meta, const struct server *server);
+const char *job_state_name(enum job_state state);
+bool job_has_ended(const struct job *job);
+struct job *meta_find_job(const struct meta *meta, uint64_t id);
+struct job *meta_add_job(struct meta *meta, const struct meta_job_row *row);
+/* A scrub of one chunk, of a volume, or (0, 0) of everything. */
+struct job *meta_new_job(struct meta *meta, uint64_t volume, uint64_t chunk);
+void meta_end_job(struct meta *meta, struct job *job, enum job_state state);
+void meta_jobs_tick(struct meta *meta);
 
 /* ---- reports (meta_report.c) ---- */
 void meta_on_report(struct meta *meta, struct connection *connection, const struct msg *msg);

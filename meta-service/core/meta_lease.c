@@ -115,6 +115,7 @@ static struct chunk *allocate(struct meta *meta, struct volume *volume, uint64_t
 	row.chunk = ++meta->cluster.chunk;
 	row.root_chunk = row.chunk;
 	row.list_number = 1;
+	row.created_ms = meta->wall_ms;
 	chunk = meta_add_chunk(meta, volume, &row);
 	for (uint32_t i = 0; i < count; i++)
 		list_add(meta, chunk, cids[i], REPLICA_ACTIVE);

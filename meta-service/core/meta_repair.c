@@ -340,6 +340,20 @@ static void count_repairs(struct meta *meta)
 	}
 }
 
+uint64_t meta_repairer(struct meta *meta, const struct chunk *chunk)
+{
+	struct server *worker;
+
+	if (!owner_has_let_go(meta, chunk)) {
+		if (instance_connection(meta, chunk->row.owner))
+			return instance_connection(meta, chunk->row.owner);
+		if (instance_is_alive(meta, chunk->row.owner))
+			return 0;
+	}
+	worker = pick_worker(meta, chunk);
+	return worker ? worker->instance->connection : 0;
+}
+
 static void plan_all(struct meta *meta)
 {
 	meta->next_scan_ns = meta->now_ns + meta->config.scan_ms * NS_PER_MS;
@@ -347,6 +361,7 @@ static void plan_all(struct meta *meta)
 	for (struct chunk *c = meta->chunks; c; c = c->hh.next)
 		plan_chunk(meta, c);
 	meta_collect_garbage(meta);
+	meta_scrubs_due(meta);
 }
 
 void meta_plan(struct meta *meta)

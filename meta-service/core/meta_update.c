@@ -42,6 +42,21 @@ void meta_put_chunk(struct meta *meta, const struct chunk *chunk)
 	new_row(meta, META_ROW_CHUNK, false)->u.chunk = chunk->row;
 }
 
+void meta_put_scrub(struct meta *meta, const struct chunk *chunk)
+{
+	new_row(meta, META_ROW_SCRUB, false)->u.scrub = chunk->scrub.row;
+}
+
+void meta_put_job(struct meta *meta, const struct job *job)
+{
+	new_row(meta, META_ROW_JOB, false)->u.job = job->row;
+}
+
+void meta_remove_job_row(struct meta *meta, uint64_t job)
+{
+	new_row(meta, META_ROW_JOB, true)->u.job.job = job;
+}
+
 void meta_remove_volume_row(struct meta *meta, uint64_t volume)
 {
 	new_row(meta, META_ROW_VOLUME, true)->u.volume.volume = volume;
@@ -49,6 +64,7 @@ void meta_remove_volume_row(struct meta *meta, uint64_t volume)
 
 void meta_remove_chunk_row(struct meta *meta, uint64_t chunk)
 {
+	new_row(meta, META_ROW_SCRUB, true)->u.scrub.chunk = chunk;
 	new_row(meta, META_ROW_CHUNK, true)->u.chunk.chunk = chunk;
 }
 

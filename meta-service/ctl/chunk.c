@@ -1,5 +1,6 @@
-/* chunk.c - copyhold chunk list | show | check. */
+/* chunk.c - copyhold chunk list | show | check | scrub. */
 #include "meta-service/ctl/client.h"
+#include "meta-service/ctl/job.h"
 #include "meta-service/ctl/text.h"
 
 #include <stdio.h>
@@ -136,22 +137,97 @@ enum exit_code chunk_show(const struct invocation *in)
 	return EXIT_CODE_OK;
 }
 
-/* With problems the exit code is 1, whatever the form of the output. */
-enum exit_code chunk_check(const struct invocation *in)
+/* A line for each chunk: its last scrub. */
+static void print_scrubs(const json_t *chunks)
 {
-	json_t *arguments = json_object(), *answer, *problems, *problem;
-	enum exit_code code;
-	uint64_t chunk;
+	struct table *table =
+		table_new(">CHUNK|VOLUME|>INDEX|STATE|LAST SCRUB|BY|>READ|>BAD|>REPAIRED|>DAMAGED");
+	char age[TEXT_SIZE_BYTES], size[TEXT_SIZE_BYTES];
+	json_t *chunk, *scrub;
 	size_t i;
 
+	json_array_foreach(chunks, i, chunk)
+	{
+		scrub = json_object_get(chunk, "scrub");
+		table_cell(table, "%llu", (unsigned long long)json_u64(chunk, "chunk"));
+		table_cell(table, "%s", json_text(chunk, "volume"));
+		table_cell(table, "%llu", (unsigned long long)json_u64(chunk, "index"));
+		table_state(table, json_text(chunk, "state"));
+		if (json_is_set(scrub, "running"))
+			table_cell(table, "now, %llu of %llu units",
+				   (unsigned long long)json_u64(scrub, "units_done"),
+				   (unsigned long long)json_u64(scrub, "units"));
+		else if (json_is_string(json_object_get(scrub, "ended")))
+			table_cell(table, "%s ago%s", text_duration(json_u64(scrub, "age_ms"), age),
+				   json_is_set(scrub, "complete") ? "" : ", not all replicas");
+		else
+			table_cell(table, "never");
+		table_cell(table, "%s", *json_text(scrub, "by") ? json_text(scrub, "by") : "-");
+		table_cell(table, "%s",
+			   text_size(json_u64(scrub, "blocks_read") * BLOCK_BYTES, size));
+		table_cell(table, "%llu", (unsigned long long)json_u64(scrub, "bad"));
+		table_cell(table, "%llu", (unsigned long long)json_u64(scrub, "repaired"));
+		table_cell(table, "%llu",
+			   (unsigned long long)(json_u64(scrub, "unrepairable") +
+						json_u64(scrub, "differing")));
+	}
+	table_print(table);
+}
+
+/* What check and scrub are told to look at; false after a failure. */
+static bool scope_arguments(const struct invocation *in, json_t *arguments)
+{
+	uint64_t chunk;
+
 	if (in->argument_count && text_parse_number(in->arguments[0], &chunk) != 0) {
-		json_decref(arguments);
-		return fail_usage(in, "\"%s\" is not a chunk's id (a number)", in->arguments[0]);
+		fail_usage(in, "\"%s\" is not a chunk's id (a number)", in->arguments[0]);
+		return false;
 	}
 	if (in->argument_count)
 		json_object_set_new(arguments, "chunk", json_integer((json_int_t)chunk));
 	if (option_is_set(in, "volume"))
 		json_object_set_new(arguments, "volume", json_string(option_value(in, "volume")));
+	return true;
+}
+
+enum exit_code chunk_scrub(const struct invocation *in)
+{
+	json_t *arguments = json_object(), *answer;
+	enum exit_code code;
+	uint64_t job;
+
+	if (!scope_arguments(in, arguments)) {
+		json_decref(arguments);
+		return EXIT_CODE_USAGE;
+	}
+	if (!option_is_set(in, "wait"))
+		code = client_request_or_print(in, "chunk.scrub", arguments, &answer);
+	else
+		code = client_request(in, "chunk.scrub", arguments, &answer);
+	if (!answer)
+		return code;
+	job = json_u64(json_object_get(answer, "job"), "job");
+	json_decref(answer);
+	if (option_is_set(in, "wait"))
+		return job_wait(in, job);
+	printf("job %llu: copyhold job show %llu tells how far it is\n", (unsigned long long)job,
+	       (unsigned long long)job);
+	return EXIT_CODE_OK;
+}
+
+/* With problems the exit code is 1, whatever the form of the output. */
+enum exit_code chunk_check(const struct invocation *in)
+{
+	json_t *arguments = json_object(), *answer, *problems, *problem;
+	enum exit_code code;
+	size_t i;
+
+	if (!scope_arguments(in, arguments)) {
+		json_decref(arguments);
+		return EXIT_CODE_USAGE;
+	}
+	if (option_is_set(in, "detail"))
+		json_object_set_new(arguments, "detail", json_true());
 	code = client_request(in, "chunk.check", arguments, &answer);
 	if (!answer)
 		return code;
@@ -166,6 +242,8 @@ enum exit_code chunk_check(const struct invocation *in)
 		       (unsigned long long)json_u64(problem, "chunk"), paint(PAINT_OFF),
 		       json_text(problem, "volume"), (unsigned long long)json_u64(problem, "index"),
 		       json_text(problem, "problem"), json_text(problem, "hint"));
+	if (option_is_set(in, "detail"))
+		print_scrubs(json_object_get(answer, "chunks"));
 	printf("%llu chunks checked, %llu healthy, %zu problems\n",
 	       (unsigned long long)json_u64(answer, "checked"),
 	       (unsigned long long)json_u64(answer, "healthy"), json_array_size(problems));

@@ -115,6 +115,12 @@ enum exit_code server_show(const struct invocation *invocation);
 enum exit_code chunk_list(const struct invocation *invocation);
 enum exit_code chunk_show(const struct invocation *invocation);
 enum exit_code chunk_check(const struct invocation *invocation);
+enum exit_code chunk_scrub(const struct invocation *invocation);
+enum exit_code job_list(const struct invocation *invocation);
+enum exit_code job_show(const struct invocation *invocation);
+enum exit_code job_cancel(const struct invocation *invocation);
+enum exit_code job_pause(const struct invocation *invocation);
+enum exit_code job_resume(const struct invocation *invocation);
 enum exit_code meta_confirm(const struct invocation *invocation);
 enum exit_code status_run(const struct invocation *invocation);
 

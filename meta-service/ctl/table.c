@@ -64,6 +64,13 @@ static const struct option_spec chunk_list_options[] = {
 
 static const struct option_spec chunk_check_options[] = {
 	{"volume", "NAME", "only chunks of this volume"},
+	{"detail", NULL, "also each chunk's last scrub"},
+	{0},
+};
+
+static const struct option_spec chunk_scrub_options[] = {
+	{"volume", "NAME", "only chunks of this volume"},
+	{"wait", NULL, "until it has ended; fails if there is damage that can't be repaired"},
 	{0},
 };
 
@@ -100,6 +107,14 @@ const struct command command_table[] = {
 	 chunk_show},
 	{"chunk", "check", "[CHUNK]", 0, 1, "compare records with what chunk servers report",
 	 chunk_check_options, chunk_check},
+	{"chunk", "scrub", "[CHUNK]", 0, 1,
+	 "read everything on all replicas, compare, repair what is bad", chunk_scrub_options,
+	 chunk_scrub},
+	{"job", "list", "", 0, 0, "long operations: scrubs", no_options, job_list},
+	{"job", "show", "JOB", 1, 1, "one job in detail", no_options, job_show},
+	{"job", "cancel", "JOB", 1, 1, "end it", no_options, job_cancel},
+	{"job", "pause", "JOB", 1, 1, "begin no further chunk", no_options, job_pause},
+	{"job", "resume", "JOB", 1, 1, "go on", no_options, job_resume},
 	{"meta", "confirm", "", 0, 0, "accept a meta service whose store is older than the cluster",
 	 confirm_options, meta_confirm},
 	{"status", NULL, "", 0, 0, "health, what is wrong and what to do, capacity", no_options,

@@ -42,7 +42,8 @@ static const char usage[] =
 	"  --listen ADDRESS   HOST:PORT, [V6]:PORT or unix:/path; default " DEFAULT_LISTEN "\n"
 	"  --config FILE      section [meta] with data, listen, and the delays scan_ms,\n"
 	"                     resync_grace_ms, evict_dead_ms, garbage_delay_ms, repair_retry_ms,\n"
-	"                     repair_stall_ms; options given here win\n"
+	"                     repair_stall_ms, scrub_ms (0: no scrub unless it is asked for);\n"
+	"                     options given here win\n"
 	"  --version, --help\n"
 	"\n"
 	"SIGTERM and SIGINT stop it in order. COPYHOLD_TRACE=debug shows more in its log.\n";
@@ -82,6 +83,7 @@ static uint64_t *find_delay(struct meta_config *config, const char *name)
 		{"garbage_delay_ms", &config->garbage_delay_ms},
 		{"repair_retry_ms", &config->repair_retry_ms},
 		{"repair_stall_ms", &config->repair_stall_ms},
+		{"scrub_ms", &config->scrub_ms},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(delays); i++)

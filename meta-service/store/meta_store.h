@@ -15,7 +15,7 @@
 #include "meta-service/core/meta_rows.h"
 
 /* Layout of the rows; a store written by a later version is refused. */
-#define META_STORE_VERSION 1
+#define META_STORE_VERSION 2
 
 /* Room for a text that says why a store can't be used. */
 #define META_STORE_ERROR_BYTES 512
@@ -25,7 +25,7 @@ typedef void meta_store_done_fn(void *context, int error);
 
 struct meta_store {
 	/*
-	 * Shows every row: the cluster's first (none in a new store), then servers, volumes and chunks, each kind
+	 * Shows every row: the cluster's first (none in a new store), then servers, volumes, chunks, scrubs and jobs, each kind
 	 * in the order of its key. 0, or a negative errno with a text for people in error.
 	 */
 	int (*load)(struct meta_store *store,

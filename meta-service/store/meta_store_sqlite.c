@@ -18,6 +18,22 @@
 
 #define APPLICATION_ID 0x43484d44 /* "CHMD" */
 
+/* What version 2 has and version 1 had not. */
+#define SCRUB_TABLE                                                                                \
+	"CREATE TABLE scrub (chunk INTEGER PRIMARY KEY, ended_ms INTEGER NOT NULL, by TEXT NOT "   \
+	"NULL, complete INTEGER NOT NULL, blocks_read INTEGER NOT NULL, bad INTEGER NOT NULL,"     \
+	" repaired INTEGER NOT NULL, unrepairable INTEGER NOT NULL, differing INTEGER NOT NULL,"   \
+	" named TEXT NOT NULL);"
+#define JOB_TABLE                                                                                  \
+	"CREATE TABLE job (job INTEGER PRIMARY KEY, state INTEGER NOT NULL, paused INTEGER NOT "   \
+	"NULL, volume INTEGER NOT NULL, chunk INTEGER NOT NULL, next_chunk INTEGER NOT NULL,"      \
+	" created_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL, chunks INTEGER NOT NULL,"        \
+	" done INTEGER NOT NULL, failed INTEGER NOT NULL, blocks_read INTEGER NOT NULL,"           \
+	" bad INTEGER NOT NULL, repaired INTEGER NOT NULL, damaged INTEGER NOT NULL);"
+
+static const char upgrade_1_to_2[] =
+	"ALTER TABLE chunk ADD COLUMN created_ms INTEGER NOT NULL DEFAULT 0;" SCRUB_TABLE JOB_TABLE;
+
 static const char schema[] =
 	"CREATE TABLE cluster (one INTEGER PRIMARY KEY CHECK (one = 1), uuid BLOB NOT NULL,"
 	" last_commit INTEGER NOT NULL, last_epoch INTEGER NOT NULL, last_chunk INTEGER NOT NULL,"
@@ -34,11 +50,11 @@ static const char schema[] =
 	"CREATE TABLE chunk (chunk INTEGER PRIMARY KEY, volume INTEGER NOT NULL,"
 	" volume_index INTEGER NOT NULL, root_chunk INTEGER NOT NULL, epoch INTEGER NOT NULL,"
 	" list_number INTEGER NOT NULL, floor INTEGER NOT NULL, owner BLOB NOT NULL,"
-	" former_cid INTEGER NOT NULL);"
+	" former_cid INTEGER NOT NULL, created_ms INTEGER NOT NULL DEFAULT 0);"
 	"CREATE TABLE replica (chunk INTEGER NOT NULL, place INTEGER NOT NULL, cid INTEGER NOT "
 	"NULL,"
 	" state INTEGER NOT NULL, leaving INTEGER NOT NULL, create_commit INTEGER NOT NULL,"
-	" PRIMARY KEY (chunk, place), UNIQUE (chunk, cid)) WITHOUT ROWID;";
+	" PRIMARY KEY (chunk, place), UNIQUE (chunk, cid)) WITHOUT ROWID;" SCRUB_TABLE JOB_TABLE;
 
 struct sqlite_store {
 	struct meta_store base;
@@ -116,18 +132,18 @@ static int run_script(struct sqlite_store *store, const char *script)
 	return sqlite3_exec(store->db, script, NULL, NULL, NULL) == SQLITE_OK ? 0 : -EIO;
 }
 
-/* Whether the file is ours, without touching it. *fresh: nothing is in it yet. */
-static int look(struct sqlite_store *store, const char *path, bool *fresh,
+/* Whether the file is ours, without touching it. *to_make: what is to be made in it, NULL: nothing. */
+static int look(struct sqlite_store *store, const char *path, const char **to_make,
 		char error[META_STORE_ERROR_BYTES])
 {
-	int64_t application, version, tables;
+	int64_t application, version, count;
 
 	if (ask_number(store, "PRAGMA application_id", &application) != 0 ||
 	    ask_number(store, "PRAGMA user_version", &version) != 0 ||
-	    ask_number(store, "SELECT count(*) FROM sqlite_master", &tables) != 0)
+	    ask_number(store, "SELECT count(*) FROM sqlite_master", &count) != 0)
 		return say_sqlite(store, error, path);
-	*fresh = application == 0 && tables == 0;
-	if (*fresh)
+	*to_make = application == 0 && count == 0 ? schema : NULL;
+	if (*to_make)
 		return 0;
 	if (application != APPLICATION_ID)
 		return say(error, -EINVAL, path,
@@ -138,10 +154,12 @@ static int look(struct sqlite_store *store, const char *path, bool *fresh,
 			error, -EPROTONOSUPPORT, path,
 			"this store was written by a later version of copyhold-metad. Start that "
 			"version, or restore the copy made before the upgrade");
+	if (version == 1)
+		*to_make = upgrade_1_to_2;
 	return 0;
 }
 
-static int make_tables(struct sqlite_store *store)
+static int make_tables(struct sqlite_store *store, const char *tables)
 {
 	char mark[128];
 
@@ -149,7 +167,7 @@ static int make_tables(struct sqlite_store *store)
 		 APPLICATION_ID, META_STORE_VERSION);
 	if (run_script(store, "BEGIN IMMEDIATE") != 0)
 		return -EIO;
-	if (run_script(store, schema) == 0 && run_script(store, mark) == 0 &&
+	if (run_script(store, tables) == 0 && run_script(store, mark) == 0 &&
 	    run_script(store, "COMMIT") == 0)
 		return 0;
 	run_script(store, "ROLLBACK");
@@ -174,17 +192,17 @@ static void close_store(struct sqlite_store *store)
 static int open_file(struct sqlite_store *store, const char *path,
 		     char error[META_STORE_ERROR_BYTES])
 {
-	bool fresh = false;
+	const char *to_make = NULL;
 	int rc;
 
 	if (sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
 	    SQLITE_OK)
 		return say_sqlite(store, error, path);
 	sqlite3_extended_result_codes(store->db, 1);
-	rc = look(store, path, &fresh, error);
+	rc = look(store, path, &to_make, error);
 	if (rc)
 		return rc;
-	if (lock(store) != 0 || (fresh && make_tables(store) != 0) ||
+	if (lock(store) != 0 || (to_make && make_tables(store, to_make) != 0) ||
 	    sqlite_prepare_all(store->db, store->prepared) != 0)
 		return say_sqlite(store, error, path);
 	return 0;
@@ -198,7 +216,7 @@ static int load(struct meta_store *base, void (*row)(void *context, const struct
 	struct sqlite_store *store = of_base(base);
 	const char *path = sqlite3_db_filename(store->db, NULL);
 
-	for (enum meta_row_kind kind = META_ROW_CLUSTER; kind <= META_ROW_CHUNK; kind++) {
+	for (enum meta_row_kind kind = META_ROW_CLUSTER; kind < META_ROW_KINDS; kind++) {
 		int rc = sqlite_read_rows(store->prepared, kind, row, context);
 
 		if (rc == -EINVAL)

@@ -22,9 +22,25 @@ static const char *const statements[STATEMENT_COUNT] = {
 		       "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_CHUNK] =
 		"INSERT OR REPLACE INTO chunk (chunk, volume, volume_index, root_chunk, epoch, "
-		"list_number, floor, owner, former_cid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		"list_number, floor, owner, former_cid, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, "
+		"?, ?, ?)",
 	[PUT_REPLICA] = "INSERT INTO replica (chunk, place, cid, state, leaving, create_commit) "
 			"VALUES (?, ?, ?, ?, ?, ?)",
+	[PUT_SCRUB] =
+		"INSERT OR REPLACE INTO scrub (chunk, ended_ms, by, complete, blocks_read, bad, "
+		"repaired, unrepairable, differing, named) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, "
+		"?)",
+	[PUT_JOB] =
+		"INSERT OR REPLACE INTO job (job, state, paused, volume, chunk, next_chunk, "
+		"created_ms, ended_ms, chunks, done, failed, blocks_read, bad, repaired, damaged) "
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[DROP_SCRUB] = "DELETE FROM scrub WHERE chunk = ?",
+	[DROP_JOB] = "DELETE FROM job WHERE job = ?",
+	[GET_SCRUBS] = "SELECT chunk, ended_ms, by, complete, blocks_read, bad, repaired, "
+		       "unrepairable, differing, named FROM scrub ORDER BY chunk",
+	[GET_JOBS] =
+		"SELECT job, state, paused, volume, chunk, next_chunk, created_ms, ended_ms, "
+		"chunks, done, failed, blocks_read, bad, repaired, damaged FROM job ORDER BY job",
 	[DROP_SERVER] = "DELETE FROM server WHERE cid = ?",
 	[DROP_VOLUME] = "DELETE FROM volume WHERE volume = ?",
 	[DROP_CHUNK] = "DELETE FROM chunk WHERE chunk = ?",
@@ -38,7 +54,7 @@ static const char *const statements[STATEMENT_COUNT] = {
 		"deleting, taken, holder, mode, holder_host, holder_pid, since_ms FROM volume "
 		"ORDER BY volume",
 	[GET_CHUNKS] = "SELECT chunk, volume, volume_index, root_chunk, epoch, list_number, floor, "
-		       "owner, former_cid FROM chunk ORDER BY chunk",
+		       "owner, former_cid, created_ms FROM chunk ORDER BY chunk",
 	[GET_REPLICAS] =
 		"SELECT cid, state, leaving, create_commit FROM replica WHERE chunk = ? ORDER "
 		"BY place",
@@ -187,12 +203,52 @@ static int put_chunk(sqlite3_stmt *const *prepared, const struct meta_chunk_row 
 	bind_number(&b, row->floor);
 	bind_uuid(&b, &row->owner);
 	bind_number(&b, row->former_cid);
+	bind_number(&b, row->created_ms);
 	rc = run(&b);
 	if (rc == 0)
 		rc = drop(prepared[DROP_REPLICAS], row->chunk);
 	for (uint32_t i = 0; rc == 0 && i < row->replica_count; i++)
 		rc = put_replica(prepared, row->chunk, i, &row->replicas[i]);
 	return rc;
+}
+
+static int put_scrub(sqlite3_stmt *const *prepared, const struct meta_scrub_row *row)
+{
+	struct binder b = bind(prepared[PUT_SCRUB]);
+
+	bind_number(&b, row->chunk);
+	bind_number(&b, row->ended_ms);
+	bind_text(&b, row->by);
+	bind_number(&b, row->complete);
+	bind_number(&b, row->read);
+	bind_number(&b, row->bad);
+	bind_number(&b, row->repaired);
+	bind_number(&b, row->unrepairable);
+	bind_number(&b, row->differing);
+	bind_text(&b, row->named);
+	return run(&b);
+}
+
+static int put_job(sqlite3_stmt *const *prepared, const struct meta_job_row *row)
+{
+	struct binder b = bind(prepared[PUT_JOB]);
+
+	bind_number(&b, row->job);
+	bind_number(&b, row->state);
+	bind_number(&b, row->paused);
+	bind_number(&b, row->volume);
+	bind_number(&b, row->chunk);
+	bind_number(&b, row->next_chunk);
+	bind_number(&b, row->created_ms);
+	bind_number(&b, row->ended_ms);
+	bind_number(&b, row->chunks);
+	bind_number(&b, row->done);
+	bind_number(&b, row->failed);
+	bind_number(&b, row->read);
+	bind_number(&b, row->bad);
+	bind_number(&b, row->repaired);
+	bind_number(&b, row->damaged);
+	return run(&b);
 }
 
 static int remove_row(sqlite3_stmt *const *prepared, const struct meta_row *row)
@@ -209,6 +265,12 @@ static int remove_row(sqlite3_stmt *const *prepared, const struct meta_row *row)
 	case META_ROW_CHUNK:
 		rc = drop(prepared[DROP_REPLICAS], row->u.chunk.chunk);
 		return rc ? rc : drop(prepared[DROP_CHUNK], row->u.chunk.chunk);
+	case META_ROW_SCRUB:
+		return drop(prepared[DROP_SCRUB], row->u.scrub.chunk);
+	case META_ROW_JOB:
+		return drop(prepared[DROP_JOB], row->u.job.job);
+	case META_ROW_KINDS:
+		break;
 	}
 	return -EINVAL;
 }
@@ -226,6 +288,12 @@ int sqlite_write_row(sqlite3_stmt *const *prepared, const struct meta_row *row)
 		return put_volume(prepared, &row->u.volume);
 	case META_ROW_CHUNK:
 		return put_chunk(prepared, &row->u.chunk);
+	case META_ROW_SCRUB:
+		return put_scrub(prepared, &row->u.scrub);
+	case META_ROW_JOB:
+		return put_job(prepared, &row->u.job);
+	case META_ROW_KINDS:
+		break;
 	}
 	return -EINVAL;
 }
@@ -334,6 +402,45 @@ static void read_chunk(struct reader *r, struct meta_row *row)
 	chunk->floor = read_number(r);
 	read_uuid(r, &chunk->owner);
 	chunk->former_cid = read_small(r);
+	chunk->created_ms = read_number(r);
+}
+
+static void read_scrub(struct reader *r, struct meta_row *row)
+{
+	struct meta_scrub_row *scrub = &row->u.scrub;
+
+	scrub->chunk = read_number(r);
+	scrub->ended_ms = read_number(r);
+	read_text(r, scrub->by, sizeof scrub->by);
+	scrub->complete = read_number(r) != 0;
+	scrub->read = read_number(r);
+	scrub->bad = read_small(r);
+	scrub->repaired = read_small(r);
+	scrub->unrepairable = read_small(r);
+	scrub->differing = read_small(r);
+	read_text(r, scrub->named, sizeof scrub->named);
+}
+
+static void read_job(struct reader *r, struct meta_row *row)
+{
+	struct meta_job_row *job = &row->u.job;
+
+	job->job = read_number(r);
+	job->state = (enum job_state)read_small(r);
+	job->paused = read_number(r) != 0;
+	job->volume = read_number(r);
+	job->chunk = read_number(r);
+	job->next_chunk = read_number(r);
+	job->created_ms = read_number(r);
+	job->ended_ms = read_number(r);
+	job->chunks = read_number(r);
+	job->done = read_number(r);
+	job->failed = read_number(r);
+	job->read = read_number(r);
+	job->bad = read_number(r);
+	job->repaired = read_number(r);
+	job->damaged = read_number(r);
+	r->damaged |= job->state > JOB_CANCELLED;
 }
 
 static int read_replicas(sqlite3_stmt *statement, struct meta_chunk_row *chunk)
@@ -374,6 +481,8 @@ int sqlite_read_rows(sqlite3_stmt *const *prepared, enum meta_row_kind kind,
 		[META_ROW_SERVER] = {GET_SERVERS, read_server},
 		[META_ROW_VOLUME] = {GET_VOLUMES, read_volume},
 		[META_ROW_CHUNK] = {GET_CHUNKS, read_chunk},
+		[META_ROW_SCRUB] = {GET_SCRUBS, read_scrub},
+		[META_ROW_JOB] = {GET_JOBS, read_job},
 	};
 	struct reader r = {.statement = prepared[kinds[kind].select]};
 	int rc, error = 0;

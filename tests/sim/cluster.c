@@ -85,6 +85,8 @@ void cluster_start_metad(struct cluster *c, unsigned i)
 	environment.config.resync_grace_ms = c->params.grace_ms;
 	environment.config.evict_dead_ms = c->params.evict_dead_ms;
 	environment.config.garbage_delay_ms = c->params.garbage_ms;
+	environment.config.scrub_ms = c->params.scrub_ms;
+	environment.config.scrub_stall_ms = 20000;
 	sim_trace(&c->sim, "%s starts", p->name);
 	c->sim.current = p;
 	m->metad = metad_new(&environment, error);

@@ -317,6 +317,7 @@ void params_draw(struct params *p, uint64_t seed)
 	struct sim sim = {.seed = seed};
 	struct prng shape = sim_stream(&sim, "shape", 0),
 		    behaviour = sim_stream(&sim, "behaviour", 0);
+	struct prng scrub = sim_stream(&sim, "scrub", 0);
 	struct prng workload = sim_stream(&sim, "workload", 0),
 		    mix_stream = sim_stream(&sim, "mix", 0);
 	uint32_t mix[FAULT_KINDS], sum, count;
@@ -325,6 +326,7 @@ void params_draw(struct params *p, uint64_t seed)
 	draw_shape(p, &shape);
 	draw_behaviour(p, &behaviour);
 	draw_workload(p, &workload);
+	p->scrub_ms = prng_chance(&scrub, 1, 2) ? between(&scrub, 3000, 20000) : 0;
 	p->victim = (uint32_t)prng_below(&mix_stream, p->servers);
 	sum = draw_mix(p, &mix_stream, mix);
 	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)spread(&mix_stream, 4, 120);
@@ -385,9 +387,9 @@ void params_print(const struct params *p, FILE *out)
 	for (unsigned i = 0; i < p->servers + p->metads + p->engines; i++)
 		fprintf(out, " %d", p->rate_ppm[i]);
 	fprintf(out,
-		"\nmetad: commit %.1f ms, scan %" PRIu64 " ms, grace %" PRIu64
+		"\nmetad: commit %.1f ms, scan %" PRIu64 " ms, grace %" PRIu64 " ms, scrub %" PRIu64
 		" ms; io timeout %.0f s\n",
-		seconds(p->rows_latency_ns) * 1e3, p->scan_ms, p->grace_ms,
+		seconds(p->rows_latency_ns) * 1e3, p->scan_ms, p->grace_ms, p->scrub_ms,
 		seconds(p->io_timeout_ns));
 	fprintf(out,
 		"workload: %.0f s, up to %u operations a client, depth %u, think %.1f ms, reads %u "

@@ -81,6 +81,7 @@ struct params {
 	uint64_t io_timeout_ns;
 	/* metad's delays, shorter than in life */
 	uint64_t scan_ms, grace_ms, evict_dead_ms, garbage_ms;
+	uint64_t scrub_ms; /* 0: none */
 	/* workload */
 	uint64_t workload_ns;
 	uint32_t operations; /* of each client, at most */

@@ -17,8 +17,8 @@ struct sim_rows {
 	uint64_t latency_ns, jitter_ns;
 	uint32_t slow;
 	unsigned fail;
-	struct table tables[4]; /* by enum meta_row_kind */
-	struct table saved[4];
+	struct table tables[META_ROW_KINDS]; /* by enum meta_row_kind */
+	struct table saved[META_ROW_KINDS];
 	struct sim_event event;
 	const struct meta_row *pending;
 	size_t pending_count;
@@ -37,7 +37,12 @@ static uint64_t key_of(const struct meta_row *row)
 		return row->u.volume.volume;
 	case META_ROW_CHUNK:
 		return row->u.chunk.chunk;
+	case META_ROW_SCRUB:
+		return row->u.scrub.chunk;
+	case META_ROW_JOB:
+		return row->u.job.job;
 	case META_ROW_CLUSTER:
+	case META_ROW_KINDS:
 		break;
 	}
 	return 0;

@@ -168,6 +168,7 @@ static struct meta_row chunk_row(uint64_t id, uint32_t replicas)
 	chunk->floor = 1234;
 	chunk->owner = uuid_from_random(id, 10);
 	chunk->former_cid = 9;
+	chunk->created_ms = 1700000000456;
 	chunk->replica_count = replicas;
 	for (uint32_t i = 0; i < replicas; i++)
 		chunk->replicas[i] = (struct meta_replica){
@@ -179,6 +180,49 @@ static struct meta_row chunk_row(uint64_t id, uint32_t replicas)
 	return row;
 }
 
+static struct meta_row scrub_row(uint64_t chunk)
+{
+	struct meta_row row;
+
+	memset(&row, 0, sizeof row);
+	row.kind = META_ROW_SCRUB;
+	row.u.scrub.chunk = chunk;
+	row.u.scrub.ended_ms = 1700000000789;
+	row.u.scrub.complete = true;
+	row.u.scrub.read = UINT64_C(1) << 40;
+	row.u.scrub.bad = 5;
+	row.u.scrub.repaired = 4;
+	row.u.scrub.unrepairable = 3;
+	row.u.scrub.differing = 2;
+	snprintf(row.u.scrub.by, sizeof row.u.scrub.by, "web1");
+	snprintf(row.u.scrub.named, sizeof row.u.scrub.named, "3 77");
+	return row;
+}
+
+static struct meta_row job_row(uint64_t job)
+{
+	struct meta_row row;
+
+	memset(&row, 0, sizeof row);
+	row.kind = META_ROW_JOB;
+	row.u.job.job = job;
+	row.u.job.state = JOB_RUNNING;
+	row.u.job.paused = true;
+	row.u.job.volume = 5;
+	row.u.job.chunk = 6;
+	row.u.job.next_chunk = 7;
+	row.u.job.created_ms = 1;
+	row.u.job.ended_ms = 2;
+	row.u.job.chunks = 8;
+	row.u.job.done = 9;
+	row.u.job.failed = 10;
+	row.u.job.read = 11;
+	row.u.job.bad = 12;
+	row.u.job.repaired = 13;
+	row.u.job.damaged = 14;
+	return row;
+}
+
 static bool same_row(const struct meta_row *a, const struct meta_row *b)
 {
 	return memcmp(a, b, sizeof *a) == 0;
@@ -187,7 +231,7 @@ static bool same_row(const struct meta_row *a, const struct meta_row *b)
 START_TEST(rows_come_back_as_they_were)
 {
 	struct meta_store *store = open_store();
-	struct meta_row batch[6];
+	struct meta_row batch[8];
 	struct rows rows;
 
 	ck_assert_uint_eq(load_rows(store).count, 0);
@@ -198,16 +242,20 @@ START_TEST(rows_come_back_as_they_were)
 	batch[3] = volume_row(5);
 	batch[4] = cluster_row(UINT64_MAX / 2);
 	batch[5] = server_row(1);
-	ck_assert_int_eq(commit_rows(store, batch, 6), 0);
+	batch[6] = scrub_row(2);
+	batch[7] = job_row(4);
+	ck_assert_int_eq(commit_rows(store, batch, 8), 0);
 	for (int round = 0; round < 2; round++) {
 		rows = load_rows(store);
-		ck_assert_uint_eq(rows.count, 6);
+		ck_assert_uint_eq(rows.count, 8);
 		ck_assert(same_row(&rows.rows[0], &batch[4]));
 		ck_assert(same_row(&rows.rows[1], &batch[5]));
 		ck_assert(same_row(&rows.rows[2], &batch[2]));
 		ck_assert(same_row(&rows.rows[3], &batch[3]));
 		ck_assert(same_row(&rows.rows[4], &batch[1]));
 		ck_assert(same_row(&rows.rows[5], &batch[0]));
+		ck_assert(same_row(&rows.rows[6], &batch[6]));
+		ck_assert(same_row(&rows.rows[7], &batch[7]));
 		meta_store_sqlite_close(store);
 		store = open_store();
 	}
@@ -416,11 +464,23 @@ END_TEST
 START_TEST(later_version_is_refused)
 {
 	meta_store_sqlite_close(open_store());
-	run_sql("PRAGMA user_version = 2");
+	run_sql("PRAGMA user_version = 3");
 	ck_assert_int_eq(open_fails(), -EPROTONOSUPPORT);
 	ck_assert(strstr(error, "later version") != NULL);
-	run_sql("PRAGMA user_version = 1");
+	run_sql("PRAGMA user_version = 2");
 	meta_store_sqlite_close(open_store());
+}
+END_TEST
+
+START_TEST(earlier_version_is_brought_up_to_date)
+{
+	meta_store_sqlite_close(open_store());
+	run_sql("DROP TABLE scrub; DROP TABLE job; ALTER TABLE chunk DROP COLUMN created_ms;"
+		"PRAGMA user_version = 1");
+	meta_store_sqlite_close(open_store());
+	run_sql("SELECT created_ms FROM chunk; SELECT named FROM scrub; SELECT damaged FROM job");
+	run_sql("PRAGMA user_version = 3");
+	ck_assert_int_eq(open_fails(), -EPROTONOSUPPORT); /* it was 2, and not left at 1 */
 }
 END_TEST
 
@@ -485,6 +545,7 @@ int main(void)
 		file_that_is_no_database_is_left_alone,
 		database_of_another_program_is_left_alone,
 		later_version_is_refused,
+		earlier_version_is_brought_up_to_date,
 		directory_that_does_not_exist,
 		damaged_row_is_an_answer,
 		damaged_file_is_an_answer,

@@ -161,6 +161,12 @@ static bool same_key(const struct meta_row *a, const struct meta_row *b)
 		return a->u.volume.volume == b->u.volume.volume;
 	case META_ROW_CHUNK:
 		return a->u.chunk.chunk == b->u.chunk.chunk;
+	case META_ROW_SCRUB:
+		return a->u.scrub.chunk == b->u.scrub.chunk;
+	case META_ROW_JOB:
+		return a->u.job.job == b->u.job.job;
+	case META_ROW_KINDS:
+		break;
 	}
 	return false;
 }

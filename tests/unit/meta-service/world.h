@@ -62,6 +62,12 @@ static inline uint64_t row_key(const struct meta_row *row)
 		return row->u.volume.volume;
 	case META_ROW_CHUNK:
 		return row->u.chunk.chunk;
+	case META_ROW_SCRUB:
+		return row->u.scrub.chunk;
+	case META_ROW_JOB:
+		return row->u.job.job;
+	case META_ROW_KINDS:
+		break;
 	}
 	return 0;
 }
