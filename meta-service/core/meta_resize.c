@@ -21,13 +21,14 @@ static struct volume *find(struct meta *meta, const char *name, struct admin_res
 	return volume;
 }
 
-/* A holder that lives keeps the volume as it is. */
+/* A holder that lives keeps the volume as it is; so does one that only we don't hear. */
 static bool is_free(struct meta *meta, const struct volume *volume, const char *what,
 		    struct admin_result *result)
 {
 	char holder[TEXT_BYTES];
 
-	if (!instance_is_alive(meta, volume->row.holder))
+	if (!instance_is_alive(meta, volume->row.holder) &&
+	    !engine_is_heard(meta, volume->row.holder))
 		return true;
 	volume_holder_text(volume, holder, sizeof holder);
 	admin_refuse(result, WIRE_BUSY, "Detach it there first: copyhold detach",

@@ -269,14 +269,10 @@ static void pass_heard(uint64_t ms, bool heard)
 	for (uint64_t passed = 0; passed < ms; passed += 1000) {
 		world_tick(f.w, 1000);
 		for (unsigned i = 0; i < ARRAY_SIZE(f.servers); i++) {
-			struct msg msg = {.type = MSG_KEEPALIVE};
-
-			msg.u.keepalive.free_bytes = 50 * GIB;
-			msg.u.keepalive.capacity_bytes = 100 * GIB;
-			msg.u.keepalive.engine_count = heard;
-			msg.u.keepalive.engines = &f.engine.instance;
-			if (f.servers[i].connection)
-				peer_ask(f.w, &f.servers[i], &msg);
+			if (f.servers[i].connection && heard)
+				peer_keepalive_hears(f.w, &f.servers[i], &f.engine);
+			else if (f.servers[i].connection)
+				peer_keepalive(f.w, &f.servers[i]);
 		}
 	}
 }

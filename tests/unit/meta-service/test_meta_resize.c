@@ -253,6 +253,24 @@ START_TEST(a_holder_that_is_dead_is_told_when_it_comes_back)
 }
 END_TEST
 
+/* Its session has ended, but it serves IO. */
+START_TEST(a_holder_that_chunk_servers_hear_keeps_the_size)
+{
+	setup();
+	peer_attach(f.w, &f.engine, "v", false);
+	peer_close(f.w, &f.engine);
+	for (unsigned i = 0; i < 10; i++) {
+		world_tick(f.w, 1000);
+		peer_keepalive_hears(f.w, &f.servers[1], &f.engine);
+	}
+	ck_assert_int_eq(resize(2 * CHUNK, true), WIRE_BUSY);
+	ck_assert_int_eq(resize(8 * CHUNK, false), WIRE_OK);
+	f.w->now_ns += SESSION_TIMEOUT_NS;
+	ck_assert_int_eq(resize(2 * CHUNK, true), WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(renaming)
 {
 	setup();
@@ -286,4 +304,4 @@ WORLD_MAIN("meta resize", growing_reaches_the_holder,
 	   sizes_that_no_volume_may_have, an_attached_volume_does_not_shrink,
 	   what_would_be_lost_is_said, a_chunk_is_not_cut_in_two, chunks_beyond_the_end_are_deleted,
 	   what_was_cut_off_does_not_come_back, a_holder_that_is_dead_is_told_when_it_comes_back,
-	   renaming)
+	   a_holder_that_chunk_servers_hear_keeps_the_size, renaming)

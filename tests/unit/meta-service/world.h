@@ -307,6 +307,20 @@ static inline void peer_keepalive(struct world *w, struct peer *peer)
 	ck_assert_uint_eq(peer_ask(w, peer, &msg)->u.keepalive_ok.sequence, peer->sequence);
 }
 
+/* The keepalive of a chunk server that hears this engine. */
+static inline void peer_keepalive_hears(struct world *w, struct peer *server,
+					const struct peer *engine)
+{
+	struct msg msg = {.type = MSG_KEEPALIVE};
+
+	msg.u.keepalive.sequence = ++server->sequence;
+	msg.u.keepalive.free_bytes = server->free_bytes;
+	msg.u.keepalive.capacity_bytes = 100 * GIB;
+	msg.u.keepalive.engine_count = 1;
+	msg.u.keepalive.engines = &engine->instance;
+	peer_ask(w, server, &msg);
+}
+
 /* n distinguishes peers. */
 static inline struct peer new_engine(uint8_t n)
 {
