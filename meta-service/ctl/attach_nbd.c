@@ -140,7 +140,7 @@ static void become_supervisor(struct nbd_attachment *a, int lock,
 
 	setsid();
 	signal(SIGPIPE, SIG_IGN);
-	if (nbd_attachment_path(a->volume, "log", path) == 0)
+	if (nbd_attachment_log(a, path) == 0)
 		log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	dup2(null, STDIN_FILENO);
 	dup2(log >= 0 ? log : null, STDOUT_FILENO);

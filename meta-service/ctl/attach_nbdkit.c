@@ -92,7 +92,7 @@ int nbdkit_start(struct nbd_attachment *a, bool force)
 	a->nbdkit = (struct process){.pid = 0};
 	error = socket_path(a, path);
 	if (!error)
-		error = nbd_attachment_path(a->volume, "log", log);
+		error = nbd_attachment_log(a, log);
 	if (error)
 		return error;
 	unlink(path);

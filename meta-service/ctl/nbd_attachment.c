@@ -35,6 +35,14 @@ int nbd_attachment_path(const char *volume, const char *name, char path[NBD_ATTA
 	return length < NBD_ATTACHMENT_PATH_BYTES ? 0 : -ENAMETOOLONG;
 }
 
+int nbd_attachment_log(const struct nbd_attachment *a, char path[NBD_ATTACHMENT_PATH_BYTES])
+{
+	if (!a->swap)
+		return nbd_attachment_path(a->volume, "log", path);
+	snprintf(path, NBD_ATTACHMENT_PATH_BYTES, "/dev/kmsg");
+	return 0;
+}
+
 /* ---- attachment.json ---- */
 
 static struct nbd_attachment *from_json(json_t *document)

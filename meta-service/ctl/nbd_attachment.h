@@ -42,6 +42,13 @@ struct nbd_attachment {
 /* A volume's folder or a file in it (name NULL: the folder). -ENAMETOOLONG, -EINVAL: no name of a volume. */
 int nbd_attachment_path(const char *volume, const char *name, char path[NBD_ATTACHMENT_PATH_BYTES]);
 
+/*
+ * Where supervisor and nbdkit log: a file in that folder. Of swap space the kernel's log: /run is swapped out like anything else,
+ * and who writes to a page that has to be swapped in first can't be the one who serves that.
+ */
+int nbd_attachment_log(const struct nbd_attachment *attachment,
+		       char path[NBD_ATTACHMENT_PATH_BYTES]);
+
 /* Reads attachment.json. -ENOENT: not attached; -EPROTO: no valid file. Free with nbd_attachment_free. */
 int nbd_attachment_load(const char *volume, struct nbd_attachment **attachment);
 int nbd_attachment_save(const struct nbd_attachment *attachment);

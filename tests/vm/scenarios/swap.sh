@@ -9,7 +9,7 @@ inject_from_here
 swapon "$device"
 step "swap is on"
 # Swapping itself needs memory: for the requests, the connections to the chunk servers, a new nbdkit.
-echo 16384 >/proc/sys/vm/min_free_kbytes
+echo 65536 >/proc/sys/vm/min_free_kbytes
 if copyhold detach one 2>/tmp/refusal; then fail "swap space was detached"; fi
 grep -q 'swap space' /tmp/refusal || fail "the refusal doesn't say that it is swap: $(cat /tmp/refusal)"
 step "fill more memory than there is"

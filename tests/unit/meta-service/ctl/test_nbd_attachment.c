@@ -86,6 +86,21 @@ START_TEST(state_is_read_as_it_was_written)
 }
 END_TEST
 
+START_TEST(what_serves_swap_space_does_not_log_to_memory)
+{
+	struct nbd_attachment *a = sample();
+	char path[NBD_ATTACHMENT_PATH_BYTES], expected[NBD_ATTACHMENT_PATH_BYTES];
+
+	ck_assert_int_eq(nbd_attachment_log(a, path), 0);
+	ck_assert_str_eq(path, "/dev/kmsg");
+	a->swap = false;
+	ck_assert_int_eq(nbd_attachment_log(a, path), 0);
+	snprintf(expected, sizeof expected, "%s/nbd/data/log", folder);
+	ck_assert_str_eq(path, expected);
+	nbd_attachment_free(a);
+}
+END_TEST
+
 START_TEST(nonsense_is_no_state)
 {
 	char path[NBD_ATTACHMENT_PATH_BYTES];
@@ -283,6 +298,7 @@ int main(void)
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, state_is_read_as_it_was_written);
+	tcase_add_test(tests, what_serves_swap_space_does_not_log_to_memory);
 	tcase_add_test(tests, nonsense_is_no_state);
 	tcase_add_test(tests, the_lock_lives_on_in_a_child);
 	tcase_add_test(tests, a_device_finds_its_attachment);
