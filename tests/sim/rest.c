@@ -3,6 +3,7 @@
 #include "common/base/bits.h"
 #include "common/base/crc.h"
 #include "replica-engine/store/store.h"
+#include "replica-engine/store/store_tools.h"
 
 #include <stdlib.h>
 
@@ -346,6 +347,71 @@ static void chunk_check(struct cluster *c, struct inspected *disks,
 		free(copies[i].versions);
 }
 
+/* ---- the tools: fsck finds nothing wrong on a disk that kept its promises, inspect can print it ---- */
+
+struct tool {
+	struct sim world;
+	bool done;
+	int status;
+	struct store_fsck_result result;
+	char line[200]; /* the last one */
+};
+
+static void tool_line(void *context, const char *line)
+{
+	struct tool *t = context;
+
+	snprintf(t->line, sizeof t->line, "%s", line);
+}
+
+static void on_inspected(void *context, int status)
+{
+	struct tool *t = context;
+
+	t->status = status;
+	t->done = true;
+}
+
+static void on_fsck(void *context, const struct store_fsck_result *result)
+{
+	struct tool *t = context;
+
+	t->result = *result;
+	t->status = result->status;
+	t->done = true;
+}
+
+static void tool_wait(struct tool *t)
+{
+	while (!t->done && sim_step(&t->world, UINT64_MAX))
+		;
+	assert(t->done);
+}
+
+static void tools_check(struct cluster *c, unsigned server)
+{
+	struct tool t = {.done = false};
+	struct sim_disk *disk;
+
+	sim_init(&t.world, 1);
+	disk = sim_disk_copy(c->servers[server].disk, &t.world);
+	store_fsck(sim_disk_open(disk, NULL), true, tool_line, on_fsck, &t);
+	tool_wait(&t);
+	if (t.status || t.result.problems || t.result.bad_blocks || t.result.unreadable_units)
+		sim_fail(&c->sim, "fsck finds nothing", 0,
+			 "c%u: status %d, %llu problems, %llu bad blocks: %s", server, t.status,
+			 (unsigned long long)t.result.problems,
+			 (unsigned long long)t.result.bad_blocks, t.line);
+	t.done = false;
+	store_inspect(sim_disk_open(disk, NULL), 1, tool_line, on_inspected, &t);
+	tool_wait(&t);
+	if (t.status)
+		sim_fail(&c->sim, "inspect shows a disk", 0, "c%u: status %d: %s", server, t.status,
+			 t.line);
+	sim_disk_free(disk);
+	sim_fini(&t.world);
+}
+
 bool rest_check(struct cluster *c, enum rest_depth depth)
 {
 	struct inspected *disks = xcalloc(SIM_SERVERS_MAX, sizeof *disks);
@@ -360,6 +426,10 @@ bool rest_check(struct cluster *c, enum rest_depth depth)
 			sim_fail(&c->sim, "disks open after a crash", 0,
 				 "the disk of c%u can't be opened: %d %s", i, disks[i].status,
 				 disks[i].why);
+	}
+	for (unsigned i = 0; i < c->params.servers && depth == REST_EQUAL && !c->sim.failed; i++) {
+		if (c->servers[i].formatted && sim_disk_is_sound(c->servers[i].disk))
+			tools_check(c, i);
 	}
 	for (size_t i = 0; !c->sim.failed && (row = sim_rows_chunk_at(c->rows, i)); i++)
 		chunk_check(c, disks, row, depth);

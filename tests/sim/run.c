@@ -13,14 +13,16 @@
 #define TICK_NS (100 * NS_PER_MS)
 
 /* Bounds of the liveness phase and of growth, with room for slow parameters. */
-#define BOOT_NS          (60 * NS_PER_S)
-#define HELD_NS          (60 * NS_PER_S)
-#define REDUNDANCY_NS    (240 * NS_PER_S)
-#define DELETED_NS       (240 * NS_PER_S)
-#define VERIFY_NS        (120 * NS_PER_S)
-#define DEAD_DISK_STARTS 5
-#define EVENTS_MAX       UINT64_C(30000000)
-#define WIRE_MAX         (256 * MIB)
+#define BOOT_NS           (60 * NS_PER_S)
+#define HELD_NS           (60 * NS_PER_S)
+#define REDUNDANCY_NS     (240 * NS_PER_S)
+#define DELETED_NS        (240 * NS_PER_S)
+#define VERIFY_NS         (120 * NS_PER_S)
+#define DEAD_DISK_STARTS  5
+#define EVENTS_MAX        UINT64_C(30000000)
+#define STORE_MEMORY_MAX  (16 * MIB)
+#define ENGINE_MEMORY_MAX (64 * MIB)
+#define WIRE_MAX          (256 * MIB)
 
 /* ---- what goes on all the time ---- */
 
@@ -33,6 +35,23 @@ static void attach_somewhere(struct cluster *c, struct sim_volume *v)
 	if (!p->running || p->paused || e->stopping || !e->engine || e->users[v->number])
 		return;
 	user_attach(c, i, v->number, prng_chance(&v->random, 1, 2));
+}
+
+/* Of what a store keeps, and of its journal: what has been written back must be given up. */
+static void check_growth(struct cluster *c, const struct sim_server *s)
+{
+	struct store_counters now;
+
+	if (!s->store)
+		return;
+	now = store_counters(s->store);
+	c->memory_max = MAX(c->memory_max, now.memory_bytes);
+	if (now.memory_bytes > STORE_MEMORY_MAX)
+		sim_fail(&c->sim, "growth", 0, "%s keeps %" PRIu64 " bytes in memory",
+			 s->node.process->name, now.memory_bytes);
+	if (now.journal_used_bytes > now.journal_bytes)
+		sim_fail(&c->sim, "growth", 0, "%s has %" PRIu64 " bytes in a journal of %" PRIu64,
+			 s->node.process->name, now.journal_used_bytes, now.journal_bytes);
 }
 
 static void tick_run(struct sim_event *event)
@@ -53,6 +72,13 @@ static void tick_run(struct sim_event *event)
 	for (unsigned i = 0; i < c->params.servers; i++) {
 		if (c->servers[i].failed_starts >= DEAD_DISK_STARTS)
 			server_replace_dead_disk(c, i);
+	}
+	for (unsigned i = 0; i < c->params.servers; i++)
+		check_growth(c, &c->servers[i]);
+	for (unsigned i = 0; i < c->params.engines; i++) {
+		if (c->engines[i].engine &&
+		    engine_counters(c->engines[i].engine).memory_bytes > ENGINE_MEMORY_MAX)
+			sim_fail(&c->sim, "growth", 0, "e%u keeps too much in memory", i);
 	}
 	c->bytes_under_way_max = MAX(c->bytes_under_way_max, net_bytes_under_way(c->sim.net));
 	if (c->bytes_under_way_max > WIRE_MAX)
