@@ -39,6 +39,7 @@ struct run {
 	uint64_t generation, commit;
 	bool shared[MODEL_CHUNKS]; /* was ever cloned, or a clone: an overwrite may need room */
 	unsigned refused; /* operations that may have been refused because of one before them */
+	uint64_t begun; /* the first event to cut behind */
 };
 
 static void problem(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -636,7 +637,7 @@ static void check_all_cuts(struct run *r)
 {
 	struct mem_cutter *cutter = mem_cutter_new(r->disk);
 
-	for (uint64_t e = 0; e <= mem_disk_events(r->disk) && !r->result->problem[0];
+	for (uint64_t e = r->begun; e <= mem_disk_events(r->disk) && !r->result->problem[0];
 	     e += r->options->every)
 		check_cuts(r, cutter, e);
 	mem_cutter_free(cutter);
@@ -673,6 +674,8 @@ static void go_on_from_a_cut(struct run *r)
 	if (!r->store || !check_store(r, r->disk, r->store, cut.from, cut.to, &at))
 		return;
 	r->now = r->history[at];
+	/* Before it was open nobody had seen which of the possible states it is (check_cut_again looks at that time). */
+	r->begun = mem_disk_events(r->disk);
 	forget_steps(r);
 }
 
