@@ -110,6 +110,16 @@ kill_process() {
 }
 process_is_gone() { ! process_is_alive "$1"; }
 
+# Held requests keep nbdkit from ending.
+end_or_kill() {
+	kill "$1" || return
+	for _ in $(seq 200); do
+		process_is_alive "$1" || return 0
+		sleep 0.05
+	done
+	kill -KILL "$1"
+}
+
 # ---- a cluster ----
 
 PLAYGROUND=$T/pg
@@ -168,6 +178,47 @@ replicas_agree() {
 		jq -e 'all(.chunks[]; .active == .wanted and ([.replicas[].position] | unique | length == 1) and .replicas[0].position != null)'
 }
 
+# ---- disks that log what reaches them (power-cut) ----
+
+disk_undo=()
+
+# disks_with_log N: before cluster_start. The playground's first N chunk servers get block devices with a volatile cache whose every
+# write and flush is in $T/diskN.writes: nbdkit's plugin of ours, nbdfuse, a loop device with direct IO.
+disks_with_log() {
+	local i device
+	mkdir -p "$PLAYGROUND"
+	for i in $(seq "$1"); do
+		mkdir "$T/disk$i.mnt"
+		nbdkit -f -U "$T/disk$i.sock" "$BUILD/tests/e2e/nbdkit-disk-log-plugin.so" \
+			file="$T/disk$i.data" size=64M log="$T/disk$i.writes" 2>"$T/disk$i.nbdkit.log" &
+		on_exit "kill $!"
+		disk_undo+=("kill $! && wait $!")
+		wait_for 30 "nbdkit listens" test -S "$T/disk$i.sock"
+		nbdfuse "$T/disk$i.mnt/disk" "nbd+unix:///?socket=$T/disk$i.sock" 2>"$T/disk$i.nbdfuse.log" &
+		on_exit "fusermount3 -u $T/disk$i.mnt"
+		disk_undo+=("fusermount3 -u $T/disk$i.mnt && wait $!")
+		wait_for 30 "nbdfuse shows the disk" test -f "$T/disk$i.mnt/disk"
+		device=$(losetup --find --show --direct-io=on "$T/disk$i.mnt/disk")
+		on_exit "losetup -d $device"
+		disk_undo+=("losetup -d $device")
+		# A short journal, which the test goes round many times.
+		copyhold-chunkd format "$device" --journal 1M
+		ln -s "$device" "$PLAYGROUND/chunkd-$i.disk"
+	done
+}
+
+# When nobody uses them any more: the logs are complete.
+release_disks() {
+	local i
+	for ((i = ${#disk_undo[@]} - 1; i >= 0; i--)); do
+		eval "${disk_undo[i]}" || fail "${disk_undo[i]}"
+	done
+	disk_undo=()
+}
+
+# volume_chunks VOLUME: the ids of its chunks in their order, with commas.
+volume_chunks() { copyhold chunk list --volume "$1" --json | jq -r '[.chunks | sort_by(.index)[].chunk] | join(",")'; }
+
 # ---- volumes ----
 
 # serve VOLUME SOCKET-NAME [plugin parameter]...: nbdkit with our plugin in the background. Sets SERVER_PID and URI.
@@ -179,7 +230,7 @@ serve() {
 	SERVER_PID=$!
 	# shellcheck disable=SC2034
 	URI="nbd+unix:///$volume?socket=$socket"
-	on_exit "kill $SERVER_PID && wait $SERVER_PID"
+	on_exit "end_or_kill $SERVER_PID"
 	wait_for 30 "nbdkit listens on $socket" serves "$socket" "$SERVER_PID"
 }
 serves() {

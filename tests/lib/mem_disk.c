@@ -372,6 +372,26 @@ void mem_disk_record(struct mem_disk *m)
 	}
 }
 
+void mem_disk_log_write(struct mem_disk *m, uint64_t offset, const void *data, uint64_t bytes)
+{
+	uint64_t id = m->next_id++;
+	uint8_t *copy = xmalloc(bytes ? bytes : 1);
+
+	assert(m->recording && offset <= m->capacity && bytes <= m->capacity - offset);
+	memcpy(copy, data, bytes);
+	log_event(m, (struct event){EVENT_WRITE_BEGIN, false, id, offset, bytes, copy});
+	log_event(m, (struct event){EVENT_WRITE_END, false, id, 0, 0, NULL});
+}
+
+void mem_disk_log_sync(struct mem_disk *m)
+{
+	uint64_t id = m->next_id++;
+
+	assert(m->recording);
+	log_event(m, (struct event){EVENT_SYNC_BEGIN, false, id, 0, 0, NULL});
+	log_event(m, (struct event){EVENT_SYNC_END, false, id, 0, 0, NULL});
+}
+
 uint64_t mem_disk_events(const struct mem_disk *m)
 {
 	return m->event_count;

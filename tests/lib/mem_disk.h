@@ -50,6 +50,10 @@ void mem_disk_record(struct mem_disk *m);
 /* Events logged so far. A cut at n lies behind the first n events. */
 uint64_t mem_disk_events(const struct mem_disk *m);
 
+/* Logs what was done to another disk, which began as zeros, one after another. The content here stays as it is: only cuts show it. */
+void mem_disk_log_write(struct mem_disk *m, uint64_t offset, const void *data, uint64_t bytes);
+void mem_disk_log_sync(struct mem_disk *m);
+
 enum mem_cut {
 	MEM_CUT_LOSE, /* nothing that isn't durable is there */
 	MEM_CUT_KEEP, /* everything is */

@@ -1,21 +1,17 @@
 /*
- * nbd-journal.c - writes numbered patterns to an NBD export and proves later that nothing acknowledged was lost.
+ * nbd-journal.c - writes numbered patterns to an NBD export and proves later that nothing acknowledged was lost (journal.h).
  *
  *   nbd-journal write URI JOURNAL [seconds=N] [count=N] [depth=N] [connections=N] [region=BYTES] [zero=PERCENT]
- *   nbd-journal verify URI JOURNAL
+ *   nbd-journal verify URI JOURNAL [until=NANOSECONDS]
  *
- * Each write has a number, one after another over all runs on a journal; every 8 bytes of its blocks are made from the
- * number and the block's place, so a block tells which write it holds and whether it holds all of it. The journal gets a record
- * before a write is submitted and another one when it was acknowledged, before anything else happens. A write never overlaps one
- * that is under way.
- *
- * After any crash a block must hold the last write that was acknowledged for it, or a later one that was submitted
- * (a crash may leave it done or not). `verify` reads every block that the journal names and checks that.
+ * `verify` reads every block that the journal names and checks it; with until= against what had been acknowledged at that time.
  *
  * write ends with 0, also when SIGTERM ends it early, in order: nbdkit 1.32 aborts when a client with requests under way
  * goes away (raw_send_socket: sock >= 0). 3 if the server went away or refused a write, after N acknowledged ones: the journal is good for
  * verify all the same. Both print one line of JSON. The longest time from submission to acknowledgement is part of it.
  */
+#include "tests/e2e/tools/journal.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,35 +26,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BLOCK           4096u
+#define BLOCK           JOURNAL_BLOCK
 #define WRITE_BLOCKS    32u
 #define DEPTH_MAX       256
 #define CONNECTIONS_MAX 16
 #define SHOWN_MAX       10
 
-enum record_kind {
-	RECORD_SUBMITTED = 1,
-	RECORD_ACKNOWLEDGED = 2,
-};
-
-struct record {
-	uint64_t number;
-	uint32_t first_block;
-	uint16_t blocks;
-	uint8_t kind;
-	uint8_t is_zero;
-};
-
-/* What the journal says about a block. */
-struct block_state {
-	uint64_t acknowledged; /* number of the last acknowledged write; 0: none */
-	bool acknowledged_is_zero;
-};
-
 struct writer;
 struct slot {
 	struct writer *writer;
-	struct record record;
+	struct journal_record record;
 	bool busy;
 	uint64_t started_ns;
 	uint8_t *data;
@@ -83,22 +60,6 @@ static void on_signal(int signal_number)
 	told_to_end = 1;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static uint64_t mix(uint64_t x)
-{
-	x += UINT64_C(0x9e3779b97f4a7c15);
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
-
 static void die(const char *what)
 {
 	fprintf(stderr, "nbd-journal: %s: %s\n", what,
@@ -106,60 +67,13 @@ static void die(const char *what)
 	exit(2);
 }
 
-/* ---- patterns ---- */
-
-static void fill_block(uint64_t *words, uint64_t number, uint32_t block)
-{
-	uint64_t seed = mix(number) ^ mix(block);
-
-	words[0] = number;
-	words[1] = block;
-	for (unsigned i = 2; i < BLOCK / 8; i++)
-		words[i] = mix(seed + i);
-}
-
-/* The number of the write that a block holds, 0 if it is all zero; false if it is neither. */
-static bool read_block(const uint64_t *words, uint32_t block, uint64_t *number)
-{
-	uint64_t expected[BLOCK / 8];
-
-	*number = words[0];
-	if (words[0])
-		fill_block(expected, words[0], block);
-	else
-		memset(expected, 0, sizeof expected);
-	return memcmp(words, expected, BLOCK) == 0;
-}
-
 /* ---- journal ---- */
 
-static void append(int journal, struct record record)
+static void append(int journal, struct journal_record record)
 {
+	record.time_ns = journal_now_ns();
 	if (write(journal, &record, sizeof record) != (ssize_t)sizeof record)
 		die("the journal can't be written");
-}
-
-static struct record *read_journal(const char *path, size_t *count)
-{
-	FILE *file = fopen(path, "r");
-	struct record *records = NULL;
-	size_t room = 0;
-
-	*count = 0;
-	if (!file)
-		return NULL;
-	for (;;) {
-		if (*count == room) {
-			room = room ? 2 * room : 4096;
-			records = realloc(records, room * sizeof *records);
-			assert(records);
-		}
-		if (fread(&records[*count], sizeof *records, 1, file) != 1)
-			break;
-		(*count)++;
-	}
-	fclose(file);
-	return records;
 }
 
 /* ---- write ---- */
@@ -176,7 +90,7 @@ static struct nbd_handle *open_connection(const char *uri)
 static bool overlaps_one_under_way(const struct writer *writer, uint32_t first, uint32_t blocks)
 {
 	for (unsigned i = 0; i < writer->depth; i++) {
-		const struct record *r = &writer->slots[i].record;
+		const struct journal_record *r = &writer->slots[i].record;
 
 		if (writer->slots[i].busy && first < r->first_block + r->blocks &&
 		    r->first_block < first + blocks)
@@ -187,14 +101,14 @@ static bool overlaps_one_under_way(const struct writer *writer, uint32_t first, 
 
 static uint64_t next_random(struct writer *writer)
 {
-	return writer->random = mix(writer->random);
+	return writer->random = journal_mix(writer->random);
 }
 
 static int completed(void *context, int *error)
 {
 	struct slot *slot = context;
 	struct writer *writer = slot->writer;
-	uint64_t took_ns = now_ns() - slot->started_ns;
+	uint64_t took_ns = journal_now_ns() - slot->started_ns;
 
 	slot->busy = false;
 	writer->under_way--;
@@ -202,7 +116,7 @@ static int completed(void *context, int *error)
 		writer->error = *error;
 		return 1;
 	}
-	slot->record.kind = RECORD_ACKNOWLEDGED;
+	slot->record.kind = JOURNAL_ACKNOWLEDGED;
 	append(writer->journal, slot->record);
 	writer->acknowledged++;
 	writer->bytes += (uint64_t)slot->record.blocks * BLOCK;
@@ -213,7 +127,7 @@ static int completed(void *context, int *error)
 
 static void submit(struct writer *writer, struct slot *slot)
 {
-	struct record *record = &slot->record;
+	struct journal_record *record = &slot->record;
 	nbd_completion_callback callback = {.callback = completed, .user_data = slot};
 	struct nbd_handle *handle =
 		writer->handles[writer->next_connection++ % writer->connections];
@@ -227,14 +141,14 @@ static void submit(struct writer *writer, struct slot *slot)
 	} while (overlaps_one_under_way(writer, record->first_block, record->blocks));
 	record->number = writer->next_number++;
 	record->is_zero = next_random(writer) % 100 < writer->zero_percent;
-	record->kind = RECORD_SUBMITTED;
+	record->kind = JOURNAL_SUBMITTED;
 	append(writer->journal, *record);
 	for (uint32_t i = 0; i < record->blocks && !record->is_zero; i++)
-		fill_block((uint64_t *)(void *)(slot->data + i * BLOCK), record->number,
-			   record->first_block + i);
+		journal_fill_block((uint64_t *)(void *)(slot->data + i * BLOCK), record->number,
+				   record->first_block + i);
 	bytes = (size_t)record->blocks * BLOCK;
 	slot->busy = true;
-	slot->started_ns = now_ns();
+	slot->started_ns = journal_now_ns();
 	writer->under_way++;
 	if (record->is_zero)
 		rc = nbd_aio_zero(handle, bytes, (uint64_t)record->first_block * BLOCK, callback,
@@ -282,7 +196,7 @@ static bool may_submit(const struct writer *writer)
 {
 	return !writer->error && !told_to_end &&
 	       (!writer->count || writer->next_number <= writer->count) &&
-	       (!writer->end_ns || now_ns() < writer->end_ns);
+	       (!writer->end_ns || journal_now_ns() < writer->end_ns);
 }
 
 static void run(struct writer *writer)
@@ -310,15 +224,15 @@ static bool take_option(const char *argument, const char *name, uint64_t *number
 
 static void open_journal(struct writer *writer, const char *path)
 {
-	size_t count;
-	struct record *records = read_journal(path, &count);
+	struct journal journal;
 
+	journal_read(path, &journal);
 	writer->next_number = 1;
-	for (size_t i = 0; i < count; i++) {
-		if (records[i].number >= writer->next_number)
-			writer->next_number = records[i].number + 1;
+	for (size_t i = 0; i < journal.count; i++) {
+		if (journal.records[i].number >= writer->next_number)
+			writer->next_number = journal.records[i].number + 1;
 	}
-	free(records);
+	free(journal.records);
 	writer->journal = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (writer->journal < 0)
 		die(path);
@@ -328,7 +242,7 @@ static int command_write(const char *uri, const char *path, int argc, char **arg
 {
 	static struct writer writer;
 	uint64_t seconds = 0, count = 0, depth = 32, connections = 1, region = 64u << 20, zero = 5;
-	uint64_t started_ns = now_ns(), first;
+	uint64_t started_ns = journal_now_ns(), first;
 
 	for (int i = 0; i < argc; i++) {
 		if (!take_option(argv[i], "seconds", &seconds) &&
@@ -358,7 +272,7 @@ static int command_write(const char *uri, const char *path, int argc, char **arg
 	writer.region_blocks = (uint32_t)(region / BLOCK);
 	writer.count = count ? first + count - 1 : 0;
 	writer.end_ns = seconds ? started_ns + seconds * 1000000000u : 0;
-	writer.random = mix(first ^ (uint64_t)getpid() << 32);
+	writer.random = journal_mix(first ^ (uint64_t)getpid() << 32);
 	for (unsigned i = 0; i < writer.connections; i++)
 		writer.handles[i] = open_connection(uri);
 	for (unsigned i = 0; i < writer.depth; i++) {
@@ -370,125 +284,54 @@ static int command_write(const char *uri, const char *path, int argc, char **arg
 	printf("{\"acknowledged\": %" PRIu64 ", \"submitted\": %" PRIu64 ", \"bytes\": %" PRIu64
 	       ", \"longest_ms\": %" PRIu64 ", \"elapsed_ms\": %" PRIu64 ", \"error\": \"%s\"}\n",
 	       writer.acknowledged, writer.next_number - first, writer.bytes,
-	       writer.longest_ns / 1000000, (now_ns() - started_ns) / 1000000,
+	       writer.longest_ns / 1000000, (journal_now_ns() - started_ns) / 1000000,
 	       writer.error ? strerror(writer.error) : "");
 	return writer.error ? 3 : 0;
 }
 
 /* ---- verify ---- */
 
-/* One submitted write of a block, in the order of numbers; later ones than the acknowledged are allowed. */
-static bool was_submitted(const struct record *records, size_t count, uint32_t block,
-			  uint64_t number)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (records[i].number == number && records[i].kind == RECORD_SUBMITTED)
-			return block >= records[i].first_block &&
-			       block < records[i].first_block + records[i].blocks &&
-			       !records[i].is_zero;
-	}
-	return false;
-}
-
-/* Zeros are right if the last acknowledged write was one of zeros, or there was none, or a later one of zeros was submitted. */
-static bool zeros_allowed(const struct record *records, size_t count, uint32_t block,
-			  const struct block_state *state)
-{
-	if (!state->acknowledged || state->acknowledged_is_zero)
-		return true;
-	for (size_t i = 0; i < count; i++) {
-		if (records[i].is_zero && records[i].number > state->acknowledged &&
-		    block >= records[i].first_block &&
-		    block < records[i].first_block + records[i].blocks)
-			return true;
-	}
-	return false;
-}
-
-static bool check_block(const struct record *records, size_t count, uint32_t block,
-			const struct block_state *state, const uint64_t *words)
-{
-	uint64_t number;
-
-	if (!read_block(words, block, &number)) {
-		printf("block %u: torn, or foreign: it begins like write %" PRIu64 "\n", block,
-		       number);
-		return false;
-	}
-	if (number == 0 && zeros_allowed(records, count, block, state))
-		return true;
-	if (number && number == state->acknowledged && !state->acknowledged_is_zero)
-		return true;
-	if (number > state->acknowledged && was_submitted(records, count, block, number))
-		return true;
-	printf("block %u: holds write %" PRIu64 ", but write %" PRIu64 "%s was acknowledged\n",
-	       block, number, state->acknowledged, state->acknowledged_is_zero ? " (zeros)" : "");
-	return false;
-}
-
-static struct block_state *digest_journal(const struct record *records, size_t count,
-					  uint32_t *blocks)
-{
-	struct block_state *states;
-
-	*blocks = 0;
-	for (size_t i = 0; i < count; i++) {
-		if (records[i].first_block + records[i].blocks > *blocks)
-			*blocks = records[i].first_block + records[i].blocks;
-	}
-	states = calloc(*blocks + 1u, sizeof *states);
-	assert(states);
-	for (size_t i = 0; i < count; i++) {
-		for (uint32_t b = 0;
-		     records[i].kind == RECORD_ACKNOWLEDGED && b < records[i].blocks; b++) {
-			struct block_state *state = &states[records[i].first_block + b];
-
-			if (records[i].number > state->acknowledged) {
-				state->acknowledged = records[i].number;
-				state->acknowledged_is_zero = records[i].is_zero;
-			}
-		}
-	}
-	return states;
-}
-
-static int command_verify(const char *uri, const char *path)
+static int command_verify(const char *uri, const char *path, uint64_t until_ns)
 {
 	enum {
 		READ_BLOCKS = 256
 	};
 	/* First the connection: with it a forced attachment has ended the writes of others. */
 	struct nbd_handle *handle = open_connection(uri);
-	size_t count;
-	struct record *records = read_journal(path, &count);
 	uint8_t *data = aligned_alloc(BLOCK, READ_BLOCKS * BLOCK);
 	uint64_t checked = 0, bad = 0;
-	struct block_state *states;
-	uint32_t blocks;
+	struct journal_block *states;
+	struct journal journal;
 
-	if (!count) {
+	journal_read(path, &journal);
+	if (!journal.count) {
 		fprintf(stderr, "nbd-journal: %s holds no record\n", path);
 		return 2;
 	}
-	states = digest_journal(records, count, &blocks);
+	states = journal_digest(&journal, until_ns);
 	assert(data);
-	for (uint32_t first = 0; first < blocks; first += READ_BLOCKS) {
-		uint32_t n = blocks - first < READ_BLOCKS ? blocks - first : READ_BLOCKS;
+	for (uint32_t first = 0; first < journal.blocks; first += READ_BLOCKS) {
+		uint32_t n =
+			journal.blocks - first < READ_BLOCKS ? journal.blocks - first : READ_BLOCKS;
 
 		if (nbd_pread(handle, data, (size_t)n * BLOCK, (uint64_t)first * BLOCK, 0) < 0)
 			die("read");
 		for (uint32_t i = 0; i < n; i++) {
+			const uint64_t *words = (const uint64_t *)(const void *)(data + i * BLOCK);
+			const char *why;
+
 			checked += states[first + i].acknowledged != 0;
 			if (bad >= SHOWN_MAX ||
-			    check_block(records, count, first + i, &states[first + i],
-					(const uint64_t *)(const void *)(data + i * BLOCK)))
+			    journal_check_block(&journal, first + i, &states[first + i], until_ns,
+						words, &why))
 				continue;
+			printf("%s\n", why);
 			bad++;
 		}
 	}
 	printf("{\"checked\": %" PRIu64 ", \"bad\": %" PRIu64 "}\n", checked, bad);
 	nbd_close(handle);
-	free(records);
+	free(journal.records);
 	free(states);
 	free(data);
 	return bad ? 1 : 0;
@@ -496,11 +339,14 @@ static int command_verify(const char *uri, const char *path)
 
 int main(int argc, char **argv)
 {
+	uint64_t until_ns = UINT64_MAX;
+
 	if (argc >= 4 && strcmp(argv[1], "write") == 0)
 		return command_write(argv[2], argv[3], argc - 4, argv + 4);
-	if (argc == 4 && strcmp(argv[1], "verify") == 0)
-		return command_verify(argv[2], argv[3]);
-	fprintf(stderr,
-		"usage: nbd-journal write URI JOURNAL [name=value]... | verify URI JOURNAL\n");
+	if ((argc == 4 || argc == 5) && strcmp(argv[1], "verify") == 0 &&
+	    (argc == 4 || take_option(argv[4], "until", &until_ns)))
+		return command_verify(argv[2], argv[3], until_ns);
+	fprintf(stderr, "usage: nbd-journal write URI JOURNAL [name=value]... | verify URI JOURNAL "
+			"[until=NS]\n");
 	return 2;
 }
