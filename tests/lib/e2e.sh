@@ -291,3 +291,68 @@ nbdsh_read() { nbdcopy --allocated "$1" - | head -c 1048576 >/dev/null; }
 
 # How many IO errors of a device the kernel has told of since it started.
 kernel_errors() { dmesg 2>/dev/null | grep -c "error.* dev ${1##*/}[, ]" || true; }
+
+# ---- filesystems on an attached volume ----
+
+# attach_filesystem VOLUME MKFS...: a new volume, attached ($DEVICE) and mounted on $T/mnt with what MKFS makes.
+attach_filesystem() {
+	need_fuse
+	cluster_start
+	copyhold volume create "$1" --size 1G
+	attach "$1"
+	"${@:2}" "$DEVICE"
+	mount_device "$DEVICE" "$T/mnt"
+}
+
+# filesystem_keeps_everything MKFS CHECK: verified random IO and a tree of files; everything again after unmount, detach and a new
+# attach, and the filesystem's CHECK finds nothing. The two are commands that take the device.
+filesystem_keeps_everything() {
+	local load=(--name=verify --directory="$T/mnt" --size=128M --rw=randrw --bsrange=512-128k --blockalign=512
+		--ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --io_size=160M --randseed=7)
+	local make check
+	read -ra make <<<"$1"
+	read -ra check <<<"$2"
+	attach_filesystem disk "${make[@]}"
+	say "writing and verifying"
+	fio "${load[@]}" --minimal >"$T/fio.log" || fail "fio: $(cat "$T/fio.log")"
+	cp -a /usr/include "$T/mnt/tree"
+	(cd "$T/mnt" && find . -type f -print0 | sort -z | xargs -0 sha256sum) >"$T/sums"
+	umount "$T/mnt"
+
+	say "attaching it anew"
+	copyhold detach "$DEVICE"
+	attach disk
+	"${check[@]}" "$DEVICE" || fail "the filesystem is damaged"
+	mount_device "$DEVICE" "$T/mnt"
+	(cd "$T/mnt" && sha256sum --quiet -c "$T/sums") || fail "files differ"
+	umount "$T/mnt"
+	copyhold detach "$DEVICE"
+	wait_until_healthy
+	check_replicas
+}
+
+# load_survives_kills NAME: SIGKILL of one of the cluster's processes, twice, under a mounted filesystem with load: no IO error.
+load_survives_kills() {
+	local errors_before load round
+	attach_filesystem disk mkfs.ext4 -q
+	errors_before=$(kernel_errors "$DEVICE")
+	fio --name=load --directory="$T/mnt" --size=96M --rw=randrw --bs=16k --direct=1 --ioengine=libaio --iodepth=8 \
+		--time_based --runtime=15 --verify=crc32c --verify_fatal=1 --verify_backlog=256 --minimal >"$T/fio.log" 2>&1 &
+	load=$!
+	on_exit "kill $load"
+	wait_for 20 "the load runs" test -s "$T/mnt/load.0.0"
+	for round in 1 2; do
+		wait_for 10 "IO goes on" writes_go_on "$DEVICE"
+		say "round $round: SIGKILL of $1"
+		cluster_kill "$1"
+		wait_for 20 "IO goes on without it" writes_go_on "$DEVICE"
+		cluster_restart
+	done
+	wait $load || fail "fio: $(cat "$T/fio.log")"
+	expect_equal "IO errors that the kernel saw" "$(kernel_errors "$DEVICE")" "$errors_before"
+	umount "$T/mnt"
+	e2fsck -fn "$DEVICE" || fail "the filesystem is damaged"
+	wait_until_healthy 90
+	copyhold detach "$DEVICE"
+	check_replicas
+}
