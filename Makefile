@@ -148,7 +148,7 @@ install: all
 	install -D -m 755 -t $(DESTDIR)$(plugindir) $(B)/nbdkit-copyhold-plugin.so
 	install -D -m 644 -t $(DESTDIR)$(prefix)/share/man/man1 docs/man/*.1
 	install -D -m 644 -t $(DESTDIR)$(prefix)/share/bash-completion/completions scripts/completion/copyhold
-	install -D -m 644 -t $(DESTDIR)$(prefix)/lib/systemd/system scripts/systemd/*.service
+	install -D -m 644 -t $(DESTDIR)$(prefix)/lib/systemd/system packaging/systemd/*.service
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 include $(wildcard tests/*/rules.mk)
