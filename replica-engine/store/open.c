@@ -44,7 +44,7 @@ void opening_fail(struct opening *o, int status, const char *format, ...)
 /* ---- superblock ---- */
 
 static const struct disk_superblock *choose(struct superblock_reader *r, int *status,
-					    const char **why)
+					    const char **why, uint64_t *offset)
 {
 	const struct disk_superblock *copies[2] = {
 		(const struct disk_superblock *)(const void *)r->buf->data,
@@ -53,12 +53,14 @@ static const struct disk_superblock *choose(struct superblock_reader *r, int *st
 
 	*status = -EINVAL;
 	*why = "no Copyhold disk";
+	*offset = 0;
 	for (unsigned i = 0; i < 2; i++) {
 		const char *problem;
 
 		if (r->request[i].result) {
 			*status = -EIO;
 			*why = "the superblock can't be read";
+			*offset = r->request[i].offset;
 			continue;
 		}
 		problem = superblock_check(copies[i], r->opening->disk->size_bytes);
@@ -67,6 +69,7 @@ static const struct disk_superblock *choose(struct superblock_reader *r, int *st
 				best = copies[i];
 		} else if (copies[i]->magic == SUPERBLOCK_MAGIC) {
 			*why = problem;
+			*offset = r->request[i].offset;
 			*status = -EUCLEAN;
 			if (copies[i]->format_version != STORE_FORMAT_VERSION)
 				*status = -EINVAL;
@@ -83,11 +86,12 @@ static void superblock_read(struct io_disk_request *request)
 	struct opening *o = r->opening;
 	const struct disk_superblock *super;
 	const char *why;
+	uint64_t offset;
 	int status;
 
 	if (--r->pending)
 		return;
-	super = choose(r, &status, &why);
+	super = choose(r, &status, &why, &offset);
 	if (super)
 		o->store = store_new(o->disk, &o->options, super);
 	buf_unref(r->buf);
@@ -95,7 +99,8 @@ static void superblock_read(struct io_disk_request *request)
 	if (o->store)
 		load_start(o);
 	else
-		opening_fail(o, status, "%s (superblock at offset 0)", why);
+		opening_fail(o, status, "%s (superblock at offset %llu)", why,
+			     (unsigned long long)offset);
 }
 
 void store_open(struct io_disk *disk, const struct store_options *options,
@@ -142,15 +147,17 @@ void opening_restart(struct opening *o)
 
 /* ---- after replay ---- */
 
-static bool count_page(struct store *store, const struct unit_page *page)
+static bool count_page(struct store *store, const struct unit_page *page, uint64_t *bad_offset)
 {
 	for (unsigned i = 0; i < UNITS_PER_PAGE; i++) {
 		uint32_t place = page->units[i].place;
 
 		if (!place)
 			continue;
-		if (store->refs[place - 1] == UINT16_MAX)
+		if (store->refs[place - 1] == UINT16_MAX) {
+			*bad_offset = place_offset(store, place - 1);
 			return false;
+		}
 		if (store->refs[place - 1]++ == 0)
 			space_claim(&store->places, place - 1);
 	}
@@ -158,14 +165,15 @@ static bool count_page(struct store *store, const struct unit_page *page)
 }
 
 /* Who refers to which place; blocks in the journal of places that nobody refers to are nobody's. */
-static bool count_references(struct store *store)
+static bool count_references(struct store *store, uint64_t *bad_offset)
 {
 	struct chunk *c;
 
 	store->refs = xcalloc(store->unit_count + (size_t)1, sizeof *store->refs);
 	for (c = store->chunks; c; c = c->hh.next) {
 		for (uint32_t p = 0; c->table && p < c->table->page_count; p++)
-			if (c->table->pages[p].page && !count_page(store, c->table->pages[p].page))
+			if (c->table->pages[p].page &&
+			    !count_page(store, c->table->pages[p].page, bad_offset))
 				return false;
 		c->submitted = c->now;
 		store->counters.newest_commit = MAX(store->counters.newest_commit, c->now.commit);
@@ -184,7 +192,8 @@ static void ended(struct io *io)
 
 	io_put(io);
 	if (!store->failed && !store->journal.in_flight && !TAILQ_EMPTY(&store->journal.queue)) {
-		opening_fail(o, -EUCLEAN, "the journal is fuller than it can be");
+		opening_fail(o, -EUCLEAN, "the journal is fuller than it can be (offset %llu)",
+			     (unsigned long long)journal_ring_offset(store, store->journal.head));
 		return;
 	}
 	if (store->journal.in_flight || !TAILQ_EMPTY(&store->journal.queue)) {
@@ -195,7 +204,8 @@ static void ended(struct io *io)
 		return;
 	}
 	if (store->failed) {
-		opening_fail(o, -EIO, "writing to the journal failed");
+		opening_fail(o, -EIO, "writing to the journal failed (offset %llu)",
+			     (unsigned long long)journal_ring_offset(store, store->journal.head));
 		return;
 	}
 	o->why[0] = 0;
@@ -248,14 +258,18 @@ static void synced(struct io *io)
 void opening_finish(struct opening *o)
 {
 	struct store *store = o->store;
+	uint64_t bad_offset;
 	struct io *io;
 
-	if (!count_references(store)) {
-		opening_fail(o, -EUCLEAN, "a place has more references than can be");
+	if (!count_references(store, &bad_offset)) {
+		opening_fail(o, -EUCLEAN, "a place has more references than can be (offset %llu)",
+			     (unsigned long long)bad_offset);
 		return;
 	}
 	if (store->slots.free < store->unit_pages + store->chunk_pages + store->root_count + 1) {
-		opening_fail(o, -EUCLEAN, "there are more pages of metadata than can be");
+		opening_fail(o, -EUCLEAN,
+			     "there are more pages of metadata than can be (offset %llu)",
+			     (unsigned long long)store->super.metadata_offset);
 		return;
 	}
 	trace(TRACE_DEBUG, "store", "journal replayed: %llu batches, %llu blocks not at home",

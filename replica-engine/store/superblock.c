@@ -28,8 +28,8 @@ const char *superblock_check(const struct disk_superblock *super, uint64_t disk_
 		return "block or unit size not known";
 	if (super->size_bytes > disk_bytes)
 		return "the disk is smaller than when it was formatted";
-	if (super->unit_count == 0 || super->unit_count >= PLACE_NONE ||
-	    super->metadata_bytes / PAGE_BYTES >= SLOT_NONE ||
+	if (super->size_bytes < 2 * sizeof *super || super->unit_count == 0 ||
+	    super->unit_count >= PLACE_NONE || super->metadata_bytes / PAGE_BYTES >= SLOT_NONE ||
 	    super->journal_bytes < JOURNAL_BYTES_MIN || super->checkpoint_offset < sizeof *super ||
 	    !region_fits(super->checkpoint_offset, 2 * CHECKPOINT_BYTES, super->journal_offset) ||
 	    !region_fits(super->journal_offset, super->journal_bytes, super->metadata_offset) ||

@@ -1,8 +1,11 @@
 /*
  * fuzz_store.c - a disk whose structures say anything. The input is a list of changes to a good disk that was left by a
  * crash: the region (superblocks, checkpoint headers, journal, metadata), where in it, how many bytes, the bytes. Checksums of
- * structures are all 0 here, so that changed structures are believed. Whatever they say, the disk is refused or opens; what
- * opened can be read, written and closed.
+ * structures are all 0 here, so that changed structures are believed. Whatever they say, the disk is refused with a reason, or opens; what
+ * opened can be read, written and closed. inspect and fsck look at all of them.
+ *
+ * It is built under several names, each of which changes only its structures: fuzz_superblock, fuzz_journal, fuzz_metadata (checkpoint
+ * headers and pages), and fuzz_store all of them at once.
  */
 #include "common/trace/trace.h"
 #include "replica-engine/store/layout.h"
@@ -28,6 +31,27 @@ uint32_t store_crc(uint32_t seed, const void *data, size_t bytes)
 	return 0;
 }
 
+enum region {
+	SUPERBLOCK,
+	SUPERBLOCK_COPY,
+	CHECKPOINTS,
+	JOURNAL,
+	PAGES,
+	REGIONS,
+};
+
+static const struct {
+	const char *program;
+	enum region regions[REGIONS];
+	unsigned count;
+} targets[] = {
+	{"fuzz_store", {SUPERBLOCK, SUPERBLOCK_COPY, CHECKPOINTS, JOURNAL, PAGES}, 5},
+	{"fuzz_superblock", {SUPERBLOCK, SUPERBLOCK_COPY}, 2},
+	{"fuzz_journal", {JOURNAL}, 1},
+	{"fuzz_metadata", {CHECKPOINTS, PAGES}, 2},
+};
+
+static unsigned target;
 static struct mem_cutter *cutter;
 static struct disk_superblock super;
 
@@ -66,7 +90,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	struct opened o;
 
 	(void)argc;
-	(void)argv;
+	for (unsigned i = 0; i < ARRAY_SIZE(targets); i++)
+		if (strstr((*argv)[0], targets[i].program))
+			target = i;
 	trace_limit = TRACE_ERROR;
 	mem_disk_set_fifo(disk, true);
 	driver_format(disk, MIB);
@@ -86,14 +112,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 /* Regions are looked at as far as the good disk uses them, and somewhat further. */
 static uint64_t region_offset(uint8_t region, uint32_t where)
 {
-	switch (region % 5) {
-	case 0:
+	switch (targets[target].regions[region % targets[target].count]) {
+	case SUPERBLOCK:
 		return where % 200;
-	case 1:
+	case SUPERBLOCK_COPY:
 		return DISK_BYTES - PAGE_BYTES + where % 200;
-	case 2:
+	case CHECKPOINTS:
 		return super.checkpoint_offset + where % (2 * CHECKPOINT_BYTES);
-	case 3:
+	case JOURNAL:
 		return super.journal_offset + where % (256 * KIB);
 	default:
 		return super.metadata_offset + where % (32 * PAGE_BYTES);
@@ -138,6 +164,32 @@ static void use(struct mem_disk *disk, struct store *store)
 	some_life(disk, store, 2000);
 }
 
+static unsigned lines;
+static bool inspect_ended;
+
+static void line(void *context, const char *text)
+{
+	(void)context;
+	assert(text[0]);
+	lines++;
+}
+
+static void inspected(void *context, int status)
+{
+	(void)context;
+	(void)status;
+	inspect_ended = true;
+}
+
+static void inspect(struct mem_disk *disk)
+{
+	lines = 0;
+	inspect_ended = false;
+	store_inspect(mem_disk_io(disk), 1, line, inspected, NULL);
+	mem_disk_run(disk);
+	assert(inspect_ended && lines > 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
 {
 	struct mem_disk *disk = mem_cutter_cut(cutter, MEM_CUT_LOSE, 0);
@@ -145,9 +197,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
 	char last[256];
 
 	change(disk, input, bytes);
+	inspect(disk);
 	driver_fsck(disk, true, last);
 	o = driver_open(disk);
-	if (o.status == 0) {
+	if (o.status != 0) {
+		assert(strstr(o.why, "offset"));
+	} else {
 		use(disk, o.store);
 		driver_close(disk, o.store);
 		driver_fsck(disk, false, last);

@@ -5,7 +5,7 @@
 #   make fuzz-seeds              writes the seed corpora anew, after a change of the messages
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := codec frame store
+FUZZ_TARGETS := codec frame store superblock journal metadata
 fuzz_make = $(MAKE) --no-print-directory CC=clang SAN=fuzz OPT=-O1
 fuzz_build := build/variant-fuzz-clang/tests/fuzz
 fuzz_limits := -rss_limit_mb=1024 -timeout=20 -print_final_stats=0
@@ -24,7 +24,7 @@ $(B)/tests/fuzz/make_seeds: $(B)/tests/fuzz/make_seeds.o $(fuzz_lib)
 # The store's own checksums are left out (fuzz_store.c has them): what is looked for lies behind them.
 fuzz_store_lib := $(B)/tests/lib/mem_disk.o $(B)/tests/lib/store_driver.o \
 	$(B)/lib/replica-engine-store.a $(B)/lib/common-trace.a $(B)/lib/common-base.a
-$(B)/tests/fuzz/fuzz_store: $(B)/tests/fuzz/fuzz_store.o $(fuzz_store_lib)
+$(addprefix $(B)/tests/fuzz/fuzz_,store superblock journal metadata): $(B)/tests/fuzz/fuzz_store.o $(fuzz_store_lib)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_base)
 
