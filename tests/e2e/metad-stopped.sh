@@ -2,6 +2,10 @@
 # The meta service stopped for 30 s under load: IO on leased chunks doesn't notice.
 # limit: 240
 # alone
+#
+# What the machine does to everybody isn't metad's: beside the load a witness makes small durable writes to a file on the same
+# filesystem as the chunk servers' disks, which knows nothing of Copyhold. A write through the stack is four processes' turns and several such
+# writes: it may take what the slowest one took without trouble, and four times what the witness's slowest one took in the same seconds.
 . "$(dirname "$0")/../lib/e2e.sh"
 cluster_start
 copyhold volume create disk --size 1G
@@ -11,29 +15,34 @@ mkfifo "$T/commands"
 exec 8<>"$T/commands"
 qemu-io -f raw "$URI" <"$T/commands" >/dev/null 2>&1 &
 on_exit "kill $!"
-load() { nbd-journal write "$URI" "$T/journal" "seconds=$1" depth=2; }
 
-say "taking every lease, then measuring without any trouble"
-load 3
-load 15 | tee "$T/baseline"
+# load PHASE SECONDS: sets longest and witness, the slowest writes of both in ms.
+load() {
+	local fio rc=0
+	fio --name=witness --filename="$T/witness" --size=1M --rw=write --bs=4k --direct=1 --sync=dsync --ioengine=psync \
+		--thinktime=1000 --time_based --runtime="$2" --output-format=json --output="$T/$1.witness" >/dev/null &
+	fio=$!
+	nbd-journal write "$URI" "$T/journal" "seconds=$2" depth=2 >"$T/$1" || rc=$?
+	wait $fio || fail "the witness failed"
+	[ $rc -eq 0 ] || fail "IO failed ($1): $(cat "$T/$1")"
+	longest=$(jq .longest_ms "$T/$1")
+	witness=$(jq '.jobs[0].write.lat_ns.max / 1000000 | ceil' "$T/$1.witness")
+	say "$1: the slowest of $(jq .acknowledged "$T/$1") writes took $longest ms, the witness's $witness ms"
+}
+check_load() {
+	local allowed
+	load "$@"
+	allowed=$((baseline + 100 + 4 * witness))
+	[ "$longest" -le "$allowed" ] || fail "the slowest write took $longest ms ($1), $allowed ms can be the machine's"
+}
+
+load "taking every lease" 3
+load "without trouble" 15
+baseline=$longest
 metad=$(cluster_pid metad)
-baseline=$(jq .longest_ms "$T/baseline")
-# What the machine itself does to the slowest request isn't metad's: it doesn't come again when all is done again.
-for try in 1 2; do
-	kill_process STOP "$metad"
-	say "metad stopped for 30 s"
-	load 30 | tee "$T/stopped" || fail "IO failed while metad was stopped"
-	kill_process CONT "$metad"
-	load 10 | tee "$T/after" || fail "IO failed after metad went on"
-	slow=
-	for phase in stopped after; do
-		longest=$(jq .longest_ms "$T/$phase")
-		[ "$longest" -le $((baseline + 100)) ] ||
-			slow="the longest write took $longest ms ($phase), $baseline ms without trouble"
-	done
-	[ -n "$slow" ] || break
-	say "try $try: $slow"
-done
-[ -z "$slow" ] || fail "$slow"
+kill_process STOP "$metad"
+check_load "metad stopped" 30
+kill_process CONT "$metad"
+check_load "metad goes on" 10
 nbd-journal verify "$URI" "$T/journal"
 wait_until_healthy
