@@ -7,7 +7,7 @@
 
 CC ?= gcc
 SAN ?=
-PKGS := libev liburing libprotobuf-c sqlite3 libisal jansson inih uuid
+PKGS := libev liburing libprotobuf-c sqlite3 libisal jansson inih uuid blkid
 
 variant := $(if $(SAN),-$(SAN),)$(if $(findstring clang,$(CC)),-clang,)
 B := build$(if $(variant),/variant$(variant),)
@@ -80,7 +80,7 @@ endif
 endef
 common_all := common/io-ev common/io-uring common/trace common/base proto
 $(eval $(call program_rule,copyhold-metad,meta-service/metad,meta-service/metad meta-service/store meta-service/core $(common_all),$(LIBS_all)))
-$(eval $(call program_rule,copyhold-chunkd,replica-engine/chunkd,replica-engine/chunkd replica-engine/engine replica-engine/store replica-engine/core $(common_all),$(LIBS_all)))
+$(eval $(call program_rule,copyhold-chunkd,replica-engine/chunkd,replica-engine/chunkd replica-engine/engine replica-engine/store replica-engine/core $(common_all),$(LIBS_all) -lblkid))
 $(eval $(call program_rule,copyhold,meta-service/ctl,meta-service/ctl $(common_all),$(LIBS_all) -lnbd -lnl-genl-3 -lnl-3))
 
 CFLAGS_meta-service_ctl := -I/usr/include/libnl3

@@ -14,6 +14,12 @@ int command_format(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_fsck(int argc, char **argv);
 
+#define CONTENT_TEXT_BYTES 256
+/*
+ * What a file or device of so many bytes holds: 1 and, in text, "holds ext4" and the like; 0: nothing that could be found; or a
+ * negative errno.
+ */
+int find_content(int fd, uint64_t size, char *text, size_t text_bytes);
 /* Exits with a message if a disk is too small to hold anything. */
 void require_disk_size(const struct io_disk *disk, const char *path);
 /* What to do about a status of store_open. */

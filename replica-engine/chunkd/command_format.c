@@ -1,8 +1,7 @@
 /*
  * command_format.c - copyhold-chunkd format: makes a file or a block device the disk of a new chunk server.
  *
- * What holds something already is refused without --force: a disk of Copyhold, or anything that is not zero where
- * partition tables, file systems and volume managers begin.
+ * What holds something already is refused without --force (content.c).
  */
 #include "common/base/buf.h"
 #include "common/io-uring/io_uring_disk.h"
@@ -17,9 +16,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* Where others leave their marks: the first 64 KiB, and Btrfs' superblock. */
-#define LOOK_BYTES (128 * KIB)
 
 struct format {
 	const char *path;
@@ -74,28 +70,19 @@ static void parse(int argc, char **argv, struct format *f)
 
 /* ---- what is there ---- */
 
-static bool all_zero(const uint8_t *bytes, size_t count)
+static void refuse_content(const struct format *f, int fd)
 {
-	for (size_t i = 0; i < count; i++)
-		if (bytes[i])
-			return false;
-	return true;
-}
+	off_t size = lseek(fd, 0, SEEK_END); /* of a device, too */
+	char text[CONTENT_TEXT_BYTES];
+	int found = size < 0 ? -errno : find_content(fd, (uint64_t)size, text, sizeof text);
 
-static void refuse_foreign(const struct format *f, int fd)
-{
-	uint8_t *bytes = xmalloc(LOOK_BYTES);
-	ssize_t got = pread(fd, bytes, LOOK_BYTES, 0);
-
-	if (got < 0)
-		fail(EXIT_FAILED, "%s can't be read: %s", f->path, strerror(errno));
-	if (!all_zero(bytes, (size_t)got))
+	if (found < 0)
+		fail(EXIT_FAILED, "%s can't be read: %s", f->path, strerror(-found));
+	if (found)
 		fail(EXIT_FAILED,
-		     "%s holds data already: see what with blkid -p %s, or copyhold-chunkd inspect "
-		     "%s. "
-		     "To overwrite all of it: copyhold-chunkd format %s --force",
-		     f->path, f->path, f->path, f->path);
-	free(bytes);
+		     "%s %s. To look at it: blkid -p %s, or copyhold-chunkd inspect %s. To "
+		     "overwrite all of it: copyhold-chunkd format %s --force",
+		     f->path, text, f->path, f->path, f->path);
 }
 
 static void look_at_existing(const struct format *f, int fd)
@@ -114,7 +101,7 @@ static void look_at_existing(const struct format *f, int fd)
 	if (S_ISBLK(st.st_mode) && f->size_bytes)
 		fail(EXIT_USAGE, "--size is for files: a block device is used whole");
 	if (!f->force)
-		refuse_foreign(f, fd);
+		refuse_content(f, fd);
 }
 
 /* A file that takes space as it is used. */

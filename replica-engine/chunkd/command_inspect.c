@@ -125,6 +125,11 @@ int command_fsck(int argc, char **argv)
 	begin(argc, argv, &look);
 	store_fsck(look.disk, !look.quick, print_line, checked, &look);
 	wait_done(&look);
+	if (look.status == -EUCLEAN) /* the line above has said where and why */
+		fail(EXIT_FAILED,
+		     "%s is damaged and can't be opened. Formatted anew (copyhold-chunkd format "
+		     "--force) it is filled from the other replicas",
+		     look.path);
 	if (look.status)
 		fail(EXIT_FAILED, "%s can't be opened. %s", look.path, open_remedy(look.status));
 	printf("%s: %s, %" PRIu64 " chunks, %" PRIu64 " units, %" PRIu64 " problems\n", look.path,

@@ -39,7 +39,7 @@ struct run {
 	uint64_t generation, commit;
 	bool shared[MODEL_CHUNKS]; /* was ever cloned, or a clone: an overwrite may need room */
 	unsigned refused; /* operations that may have been refused because of one before them */
-	uint64_t begun; /* the first event to cut behind */
+	uint64_t begun;   /* the first event to cut behind */
 };
 
 static void problem(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
