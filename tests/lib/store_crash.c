@@ -342,6 +342,18 @@ static void open_store(struct run *r)
 	r->store = o.store;
 }
 
+/* In order, or as a killed process does. */
+static void end_store(struct run *r)
+{
+	if (pick(r, 2)) {
+		driver_close(r->disk, r->store);
+	} else {
+		mem_disk_forget(r->disk);
+		store_free(r->store);
+	}
+	r->store = NULL;
+}
+
 static void prepare(struct run *r)
 {
 	unsigned count = 0;
@@ -359,13 +371,7 @@ static void prepare(struct run *r)
 	run_steps(r, r->early, &count, (unsigned)pick(r, r->options->operations));
 	if (r->result->problem[0])
 		return;
-	if (pick(r, 2)) {
-		driver_close(r->disk, r->store);
-	} else {
-		mem_disk_forget(r->disk);
-		store_free(r->store);
-	}
-	r->store = NULL;
+	end_store(r);
 	mem_disk_record(r->disk);
 	open_store(r);
 }
@@ -380,13 +386,7 @@ static void record(struct run *r)
 	r->recording = false;
 	if (r->result->problem[0])
 		return;
-	if (pick(r, 2)) {
-		driver_close(r->disk, r->store);
-	} else {
-		mem_disk_forget(r->disk);
-		store_free(r->store);
-	}
-	r->store = NULL;
+	end_store(r);
 	r->result->operations += r->count;
 	r->result->events += mem_disk_events(r->disk);
 }
