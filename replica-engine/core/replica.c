@@ -284,6 +284,16 @@ void replica_request_after(struct replica *r, struct replica_request *q)
 	replica_chunk_settle(r, q->chunk);
 }
 
+/* Frees what its results hold. */
+static void request_clear(struct replica_request *q)
+{
+	if (q->op.kind == STORE_READ || q->op.kind == STORE_VERSIONS ||
+	    q->op.kind == STORE_INVALIDATE)
+		store_op_clear(&q->op);
+	free(q->versions);
+	q->versions = NULL;
+}
+
 /* What the last update pointed to is no longer looked at: its requests may be used again. */
 static void recycle_finished(struct replica *r)
 {
@@ -291,11 +301,7 @@ static void recycle_finished(struct replica *r)
 
 	while ((q = TAILQ_FIRST(&r->finished))) {
 		TAILQ_REMOVE(&r->finished, q, link);
-		if (q->op.kind == STORE_READ || q->op.kind == STORE_VERSIONS ||
-		    q->op.kind == STORE_INVALIDATE)
-			store_op_clear(&q->op);
-		free(q->versions);
-		q->versions = NULL;
+		request_clear(q);
 		TAILQ_INSERT_HEAD(&r->free, q, link);
 	}
 }
@@ -464,7 +470,7 @@ static void free_requests(struct replica_requests *list)
 	struct replica_request *q, *next;
 
 	TAILQ_FOREACH_SAFE (q, list, link, next) {
-		free(q->versions);
+		request_clear(q);
 		free(q);
 	}
 }
