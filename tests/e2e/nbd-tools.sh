@@ -41,9 +41,10 @@ expect_equal "the list of exports" "$names" "copy disk"
 say "swap=true locks what is used, and not much more than the 32 MiB that are kept ready"
 copyhold volume create swap --size 64M
 serve swap swap.sock swap=true
-locked=$(sed -n 's/^VmLck:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$SERVER_PID/status")
-resident=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$SERVER_PID/status")
-[ "$locked" -ge 32768 ] || fail "only $locked KiB are locked"
+kibibytes() { sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" "/proc/$SERVER_PID/status"; }
+locks() { [ "$(kibibytes VmLck)" -ge 32768 ]; }
+wait_for 10 "32 MiB are locked" locks
+resident=$(kibibytes VmRSS)
 [ "$resident" -ge 32768 ] && [ "$resident" -lt 131072 ] || fail "$resident KiB are resident"
 qemu-io -f raw -c "write -P 5 0 32M" -c "read -P 5 0 32M" "$URI" | tee "$T/io"
 ! grep -q "verification failed" "$T/io" || fail "it reads something else"
