@@ -1,8 +1,8 @@
 /*
  * writeback.c - brings blocks from the journal home.
  *
- * It goes through the journal from the oldest batch on, a window of consecutive batches at a time: reads them in large requests,
- * picks the blocks that are still the newest of their place, sorts them by place and writes them. A block that was
+ * It goes through the journal from the oldest batch on, a window of consecutive batches at a time: reads them in large requests
+ * (the next window while one is written), picks the blocks that are still the newest of their place, sorts them by place and writes them. A block that was
  * overwritten or freed meanwhile costs nothing. The home writes need not be durable one by one: the tail moves
  * only at a checkpoint, after a SYNC (checkpoint.c).
  *
@@ -31,15 +31,25 @@ struct segment {
 	int error;
 };
 
-struct writeback {
-	bool running;
-	uint64_t ring_done; /* batches of the ring that are at home */
-	uint64_t window;    /* batches that are under way */
-	uint64_t window_bytes;
+/*
+ * Consecutive batches on their way home: read, then picked and sorted (ready), then written. While one is written the next is
+ * read, so that home writes never pause for the journal to be read: the foreground is let in as they complete.
+ */
+struct window {
+	uint64_t batches, bytes;
 	struct segment segments[SEGMENTS_MAX];
 	uint32_t segment_count, reads;
 	struct home_block blocks[WINDOW_BLOCKS];
 	uint32_t block_count, next, in_flight;
+	bool ready;
+};
+
+struct writeback {
+	uint64_t ring_done; /* batches of the ring that are at home */
+	struct window windows[2];
+	struct window *current; /* is written: its batches follow ring_done. NULL: none */
+	struct window
+		*ahead; /* is read or ready: its batches follow the current one's. NULL: none */
 };
 
 void writeback_init(struct store *store)
@@ -47,17 +57,19 @@ void writeback_init(struct store *store)
 	store->writeback = xcalloc(1, sizeof *store->writeback);
 }
 
-static void free_buffers(struct writeback *w)
+static void window_clear(struct window *w)
 {
 	for (uint32_t i = 0; i < w->segment_count; i++)
 		buf_unref(w->segments[i].buf);
-	w->segment_count = 0;
+	w->segment_count = w->reads = w->block_count = w->next = 0;
+	w->batches = w->bytes = 0;
+	w->ready = false;
 }
 
 void writeback_destroy(struct store *store)
 {
-	if (store->writeback)
-		free_buffers(store->writeback);
+	for (unsigned i = 0; store->writeback && i < ARRAY_SIZE(store->writeback->windows); i++)
+		window_clear(&store->writeback->windows[i]);
 	free(store->writeback);
 }
 
@@ -74,7 +86,7 @@ void writeback_ring_moved(struct store *store, uint64_t dropped)
 
 bool writeback_idle(const struct store *store)
 {
-	return !store->writeback->running;
+	return !store->writeback->current && !store->writeback->ahead;
 }
 
 uint64_t writeback_position(const struct store *store)
@@ -88,25 +100,41 @@ uint64_t writeback_position(const struct store *store)
 
 /* ---- one window ---- */
 
-static void window_finish(struct store *store)
-{
-	struct writeback *w = store->writeback;
+static void write_more(struct store *store);
+static void read_ahead(struct store *store);
 
-	if (!store->failed)
-		w->ring_done += w->window;
-	free_buffers(w);
-	w->running = false;
-	w->block_count = w->next = 0;
-	places_release(store);
-	store_continue(store);
+/* The window that is ready becomes the one that is written. */
+static void promote(struct store *store)
+{
+	struct writeback *wb = store->writeback;
+
+	if (wb->current || !wb->ahead || !wb->ahead->ready)
+		return;
+	wb->current = wb->ahead;
+	wb->ahead = NULL;
+	if (!wb->current->block_count)
+		journal_add_credit(store, wb->current->bytes);
+	read_ahead(store);
+	write_more(store);
 }
 
-static void write_more(struct store *store);
+static void window_finish(struct store *store)
+{
+	struct writeback *wb = store->writeback;
+
+	if (!store->failed)
+		wb->ring_done += wb->current->batches;
+	window_clear(wb->current);
+	wb->current = NULL;
+	places_release(store);
+	promote(store);
+	store_continue(store);
+}
 
 static void home_written(struct io *io)
 {
 	struct store *store = io->store;
-	struct writeback *w = store->writeback;
+	struct window *w = store->writeback->current;
 	const struct home_block *first = io->user;
 
 	w->in_flight--;
@@ -119,15 +147,11 @@ static void home_written(struct io *io)
 				    first[i].sequence);
 	}
 	if (!store->failed)
-		journal_add_credit(store, w->window_bytes * io->number / w->block_count);
+		journal_add_credit(store, w->bytes * io->number / w->block_count);
 	io_put(io);
-	if (w->in_flight || w->next < w->block_count) {
-		write_more(store);
-		if (!TAILQ_EMPTY(&store->waiting))
-			store_continue(store);
-	} else {
-		window_finish(store);
-	}
+	write_more(store);
+	if (!TAILQ_EMPTY(&store->waiting))
+		store_continue(store);
 }
 
 static uint64_t home_of(const struct store *store, const struct home_block *b)
@@ -138,7 +162,7 @@ static uint64_t home_of(const struct store *store, const struct home_block *b)
 /* Blocks that follow each other at home go in one request. */
 static void write_run(struct store *store)
 {
-	struct writeback *w = store->writeback;
+	struct window *w = store->writeback->current;
 	struct home_block *first = &w->blocks[w->next];
 	struct io *io = io_get(store, home_written);
 
@@ -167,7 +191,7 @@ static uint32_t depth(const struct store *store)
 
 static void write_more(struct store *store)
 {
-	struct writeback *w = store->writeback;
+	struct window *w = store->writeback->current;
 
 	while (!store->failed && w->next < w->block_count && w->in_flight < depth(store))
 		write_run(store);
@@ -184,10 +208,9 @@ static int by_home(const void *a, const void *b)
 	return x->block < y->block ? -1 : x->block > y->block;
 }
 
-bool writeback_holds(const struct store *store, uint32_t place)
+static bool window_holds(const struct window *w, uint32_t place)
 {
-	const struct writeback *w = store->writeback;
-	uint32_t low = 0, high = w->block_count;
+	uint32_t low = 0, high = w ? w->block_count : 0;
 
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
@@ -197,7 +220,13 @@ bool writeback_holds(const struct store *store, uint32_t place)
 		else
 			high = middle;
 	}
-	return low < w->block_count && w->blocks[low].place == place;
+	return w && low < w->block_count && w->blocks[low].place == place;
+}
+
+bool writeback_holds(const struct store *store, uint32_t place)
+{
+	return window_holds(store->writeback->current, place) ||
+	       window_holds(store->writeback->ahead, place);
 }
 
 struct batch_reader {
@@ -209,7 +238,7 @@ struct batch_reader {
 
 static void pick_place(struct batch_reader *r, const struct disk_place *p, uint16_t mask)
 {
-	struct writeback *w = r->store->writeback;
+	struct window *w = r->store->writeback->ahead;
 
 	if (p->place == PLACE_NONE || (p->flags & PLACE_DIRECT))
 		return;
@@ -289,13 +318,21 @@ static void lose_batch(struct store *store, const struct batch_info *info)
 		dirty_clear_batch(&store->dirty, (uint32_t)info->sequence);
 }
 
+/* The ring's index of the first batch behind what is written. */
+static uint64_t ring_ahead(const struct store *store)
+{
+	const struct writeback *wb = store->writeback;
+
+	return wb->ring_done + (wb->current ? wb->current->batches : 0);
+}
+
 static void pick_segment(struct store *store, const struct segment *g)
 {
-	struct writeback *w = store->writeback;
 	uint8_t *at = g->buf->data;
 
 	for (uint64_t i = 0; i < g->count; i++) {
-		const struct batch_info *info = journal_info(store, w->ring_done + g->first + i);
+		const struct batch_info *info =
+			journal_info(store, ring_ahead(store) + g->first + i);
 
 		if (info->live && (g->error || !pick_batch(store, info, at)))
 			lose_batch(store, info);
@@ -306,7 +343,7 @@ static void pick_segment(struct store *store, const struct segment *g)
 static void segment_read(struct io *io)
 {
 	struct store *store = io->store;
-	struct writeback *w = store->writeback;
+	struct window *w = store->writeback->ahead;
 	struct segment *g = io->user;
 
 	g->error = io->request.result;
@@ -319,13 +356,14 @@ static void segment_read(struct io *io)
 		if (w->segments[i].buf)
 			pick_segment(store, &w->segments[i]);
 	qsort(w->blocks, w->block_count, sizeof w->blocks[0], by_home);
-	write_more(store);
+	w->ready = true;
+	promote(store);
 }
 
 /* The batches from g->first on that lie side by side and may be written back. */
 static bool choose_segment(struct store *store, struct segment *g, uint64_t limit)
 {
-	uint64_t from = store->writeback->ring_done + g->first;
+	uint64_t from = ring_ahead(store) + g->first;
 
 	while (from + g->count < store->journal.ring_count) {
 		const struct batch_info *info = journal_info(store, from + g->count);
@@ -345,33 +383,32 @@ static bool choose_segment(struct store *store, struct segment *g, uint64_t limi
 	return g->count > 0;
 }
 
-static void choose_window(struct store *store)
+static void choose_window(struct store *store, struct window *w)
 {
-	struct writeback *w = store->writeback;
+	struct writeback *wb = store->writeback;
 	uint64_t limit = MIN(SEGMENT_BYTES_MAX, store->super.journal_bytes / 8 / SEGMENTS_MAX);
 
-	w->window = w->window_bytes = 0;
-	w->segment_count = 0;
 	while (w->segment_count < SEGMENTS_MAX) {
-		struct segment g = {.first = w->window};
+		struct segment g = {.first = w->batches};
 
 		if (!choose_segment(store, &g, limit))
 			break;
-		if (!g.live && !w->segment_count) {
-			w->ring_done += g.count;
+		if (!g.live && !w->segment_count && !wb->current) {
+			wb->ring_done += g.count;
 			journal_add_credit(store, g.bytes);
 			continue;
 		}
 		w->segments[w->segment_count++] = g;
-		w->window += g.count;
-		w->window_bytes += g.bytes;
+		w->batches += g.count;
+		w->bytes += g.bytes;
+		w->reads += g.live > 0;
 	}
 }
 
 static void read_segment(struct store *store, struct segment *g)
 {
 	struct io *io = io_get(store, segment_read);
-	uint64_t first = store->writeback->ring_done + g->first;
+	uint64_t first = ring_ahead(store) + g->first;
 
 	g->buf = buf_new(g->bytes);
 	io->user = g;
@@ -379,32 +416,36 @@ static void read_segment(struct store *store, struct segment *g)
 	io_read(io, journal_ring_offset(store, journal_info(store, first)->position));
 }
 
-static void window_start(struct store *store)
-{
-	struct writeback *w = store->writeback;
-
-	choose_window(store);
-	for (uint32_t i = 0; i < w->segment_count; i++)
-		w->reads += w->segments[i].live > 0;
-	if (!w->reads)
-		return;
-	w->running = true;
-	for (uint32_t i = 0; i < w->segment_count; i++)
-		if (w->segments[i].live)
-			read_segment(store, &w->segments[i]);
-}
-
 static bool wanted(const struct store *store)
 {
-	uint64_t backlog = store->journal.head - writeback_position(store);
+	const struct window *current = store->writeback->current;
+	uint64_t backlog =
+		store->journal.head - writeback_position(store) - (current ? current->bytes : 0);
 
 	return store->closing || !TAILQ_EMPTY(&store->waiting) ||
 	       backlog > store->super.journal_bytes / 8;
 }
 
+/* Reads the window behind the one that is written, if there is one and it isn't read yet. */
+static void read_ahead(struct store *store)
+{
+	struct writeback *wb = store->writeback;
+	struct window *w = &wb->windows[wb->current == &wb->windows[0]];
+
+	if (store->failed || store->options.read_only || wb->ahead || !wanted(store))
+		return;
+	choose_window(store, w);
+	if (!w->reads) {
+		window_clear(w);
+		return;
+	}
+	wb->ahead = w;
+	for (uint32_t i = 0; i < w->segment_count; i++)
+		if (w->segments[i].live)
+			read_segment(store, &w->segments[i]);
+}
+
 void writeback_continue(struct store *store)
 {
-	if (!store->failed && !store->options.read_only && !store->writeback->running &&
-	    wanted(store))
-		window_start(store);
+	read_ahead(store);
 }
