@@ -244,6 +244,7 @@ static size_t version_list_encode(struct codec *codec, const struct msg *msg)
 	runs_out(&pb, v->versions, v->unit_count);
 	pb.invalid = bitmap_out(v->invalid, v->unit_count);
 	pb.allocated = bitmap_out(v->allocated, v->unit_count);
+	pb.free_bytes = v->free_bytes;
 	return codec_pack(codec, &pb.base);
 }
 
@@ -279,6 +280,7 @@ static const char *version_list_decode(struct codec *codec, const struct io_fram
 	v->chunk = pb->chunk;
 	v->epoch = pb->epoch;
 	v->unit_count = pb->unit_count;
+	v->free_bytes = pb->free_bytes;
 	versions = codec_received_array(codec, pb->unit_count, sizeof *versions);
 	if (!versions)
 		return codec_malformed;

@@ -310,7 +310,8 @@ struct msg_version_list {
 	const struct version *versions;
 	const uint8_t *invalid; /* one bit a unit; VERSIONS_OK only, NULL if none */
 	const uint8_t
-		*allocated; /* one bit a unit that holds data; VERSIONS_OK only, NULL if none */
+		*allocated;  /* one bit a unit that holds data; VERSIONS_OK only, NULL if none */
+	uint64_t free_bytes; /* VERSIONS_OK: room left for new data of this connection */
 };
 
 /* Answers INVALIDATE: which units are invalid now (one bit a unit, invalid_count of them set). */

@@ -81,6 +81,8 @@ void owner_destroy(struct owner *o)
 	free(o->copy_pool);
 	o->copy_pool = NULL;
 	owner_scrub_free(o);
+	free(o->room.held);
+	o->room.held = NULL;
 }
 
 void owner_update_free(struct owner_update *up)
@@ -327,6 +329,8 @@ static void answered(struct step *s, unsigned slot, const struct msg *msg)
 	case MSG_VERSIONS_OK: {
 		struct owner_request *r = owner_request_by_id(s->o, msg->id);
 
+		if (owner_room_answered(s, slot, msg))
+			break;
 		if (r)
 			owner_extents_answered(s, r, msg);
 		else if (s->o->phase == OWNER_ROLLING)

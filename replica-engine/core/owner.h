@@ -41,12 +41,13 @@ struct owner_peer {
 	uint64_t asked_ns;
 	uint64_t
 		heard_ns; /* last frame of any kind from it on this connection, or when it came up */
-	uint64_t down_since_ns;  /* when the last connection ended; 0 while connected */
-	uint64_t free_bytes;     /* as last told; UINT64_MAX: not yet known */
-	uint64_t promised_bytes; /* of writes that were sent to it and are not answered */
-	bool local;              /* on this host: preferred for reads */
-	bool slow;               /* fail-slow: read only if no other will do */
-	bool dead;               /* metad says that its session has ended */
+	uint64_t down_since_ns; /* when the last connection ended; 0 while connected */
+	uint64_t free_bytes;    /* as last told; UINT64_MAX: not yet known */
+	uint64_t
+		promised_bytes; /* units touched by writes that were sent to it and are not answered */
+	bool local;             /* on this host: preferred for reads */
+	bool slow;              /* fail-slow: read only if no other will do */
+	bool dead;              /* metad says that its session has ended */
 };
 
 enum owner_operation {
@@ -223,6 +224,16 @@ struct owner {
 	bool scrub_asked;            /* to begin as soon as there is IO */
 	uint64_t scrub_budget_bytes; /* set by the engine, taken off as units are begun */
 	bool lost;
+
+	/* Which units every replica holds already, asked for when there is no room (owner_room.c). */
+	struct {
+		bool known;
+		uint8_t *held;              /* one bit a unit; NULL: never asked */
+		uint64_t ids[REPLICAS_MAX]; /* of VERSIONS that aren't answered; 0: none */
+		uint64_t connections
+			[REPLICAS_MAX]; /* of the slot's peer, on which it answered; 0: it did not */
+		uint64_t asked_ns;
+	} room;
 
 	struct {
 		bool asked;

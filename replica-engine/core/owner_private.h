@@ -82,6 +82,20 @@ static inline bool owner_slot_required(const struct owner_slot *slot)
 	return slot->used && (slot->counts || slot->state == SLOT_JOINED);
 }
 
+/* owner_room.c */
+enum owner_room {
+	OWNER_ROOM,
+	OWNER_ROOM_LATER, /* an answer that is under way will tell */
+	OWNER_ROOM_NONE,
+};
+enum owner_room owner_room_judge(struct step *s, const struct owner_request *r);
+/* What a request may take at a replica: whole units; 0 if it brings no data. */
+uint64_t owner_room_bytes(const struct owner_request *r);
+/* A discard was sent, or the lease is another one. */
+void owner_room_forget(struct owner *o);
+/* False if the answer isn't to one of its questions. */
+bool owner_room_answered(struct step *s, unsigned slot, const struct msg *msg);
+
 /* owner_sync.c */
 void owner_start_sync(struct step *s);
 void owner_slot_forget_versions(struct owner_slot *slot);

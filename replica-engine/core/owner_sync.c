@@ -28,6 +28,7 @@ void owner_start_sync(struct step *s)
 	struct owner *o = s->o;
 	struct owner_request *r;
 
+	owner_room_forget(s->o);
 	while ((r = TAILQ_FIRST(&o->movers)))
 		owner_copy_end(s, r, WIRE_FENCED);
 	o->phase = OWNER_SYNCING;

@@ -29,20 +29,7 @@ static void fill_write(const struct owner *o, const struct owner_request *r, str
 static void send_generation(struct step *s, unsigned slot, struct owner_request *r)
 {
 	fill_write(s->o, r, owner_emit_message(s, slot, MSG_WRITE));
-	s->o->slots[slot].peer->promised_bytes += r->operation == OWNER_WRITE ? r->block_bytes : 0;
-}
-
-/* Room for these bytes at every replica that will have to take them, over what is promised to writes in flight. */
-static bool has_room(const struct owner *o, uint64_t bytes)
-{
-	FOR_EACH_SLOT (o, i) {
-		const struct owner_slot *p = &o->slots[i];
-
-		if (owner_slot_required(p) && p->peer->free_bytes != UINT64_MAX &&
-		    p->peer->free_bytes < p->peer->promised_bytes + bytes)
-			return false;
-	}
-	return true;
+	s->o->slots[slot].peer->promised_bytes += owner_room_bytes(r);
 }
 
 bool owner_send_write(struct step *s, struct owner_request *r)
@@ -53,14 +40,18 @@ bool owner_send_write(struct step *s, struct owner_request *r)
 	    o->window_bytes + r->block_bytes > WINDOW_BYTES)
 		return false;
 	if (r->operation == OWNER_WRITE) {
-		if (!has_room(o, r->block_bytes)) {
+		enum owner_room room = owner_room_judge(s, r);
+
+		if (room == OWNER_ROOM_NONE)
 			owner_complete(s, r, WIRE_NO_SPACE); /* before it takes a generation */
-			return true;
-		}
+		if (room != OWNER_ROOM)
+			return true; /* those behind it may be discards */
 		if (!r->crcs_valid)
 			crc_blocks(o->root_chunk, r->block_offset / BLOCK_BYTES,
 				   r->block_bytes / BLOCK_BYTES, slice_data(r->data), r->crcs);
 		r->crcs_valid = true;
+	} else {
+		owner_room_forget(o);
 	}
 	TAILQ_REMOVE(&o->ready, r, queue);
 	TAILQ_INSERT_TAIL(&o->window, r, queue);
@@ -86,8 +77,9 @@ void owner_stop_stream(struct owner *o, unsigned slot)
 		return;
 	p->streaming = false;
 	TAILQ_FOREACH (r, &o->window, queue) {
-		if (r->generation > p->answered_generation && r->operation == OWNER_WRITE)
-			p->peer->promised_bytes -= MIN(p->peer->promised_bytes, r->block_bytes);
+		if (r->generation > p->answered_generation)
+			p->peer->promised_bytes -=
+				MIN(p->peer->promised_bytes, owner_room_bytes(r));
 	}
 }
 
@@ -137,8 +129,9 @@ static void mark_answered(struct owner *o, unsigned slot, uint64_t g)
 	TAILQ_FOREACH (r, &o->window, queue) {
 		if (r->generation > g)
 			break;
-		if (r->generation > p->answered_generation && r->operation == OWNER_WRITE)
-			p->peer->promised_bytes -= MIN(p->peer->promised_bytes, r->block_bytes);
+		if (r->generation > p->answered_generation)
+			p->peer->promised_bytes -=
+				MIN(p->peer->promised_bytes, owner_room_bytes(r));
 		r->answered |= 1u << slot;
 	}
 	p->answered_generation = MAX(p->answered_generation, g);

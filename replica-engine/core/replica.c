@@ -114,7 +114,7 @@ struct msg *replica_answer(struct replica *r, const struct replica_caller *calle
 	switch (caller->type) {
 	case MSG_WRITE:
 		m->u.write_ok.generation = caller->generation;
-		m->u.write_ok.free_bytes = replica_free_bytes(r);
+		m->u.write_ok.free_bytes = replica_room_for(r, caller->conn);
 		break;
 	case MSG_READ:
 		m->u.read_ok.offset = caller->offset;
@@ -503,13 +503,22 @@ struct replica_counters replica_counters(const struct replica *r)
 	return r->counters;
 }
 
-/* An owner sends at most about this much before it hears how much room is left. */
-#define WINDOW_BYTES (4 * MIB)
+/*
+ * An engine sends no more than it was told there is room for, before it hears more. So what was told on all
+ * connections together is never more than there is; one that was told and is idle keeps little from the others.
+ */
+#define ROOM_TOLD_MAX (64 * MIB)
+#define ROOM_TOLD_MIN (2 * MIB) /* more than one write needs */
 
-uint64_t replica_free_bytes(const struct replica *r)
+uint64_t replica_room_for(struct replica *r, struct replica_conn *conn)
 {
 	struct store_counters at = store_counters(r->store);
-	uint64_t reserve = MIN(r->counters.connections * WINDOW_BYTES, at.capacity_bytes / 8);
+	uint64_t share = at.capacity_bytes / 8 / MAX(r->counters.connections, UINT64_C(1));
+	uint64_t others = r->told_bytes - conn->told_bytes;
+	uint64_t room = at.free_bytes > others ? at.free_bytes - others : 0;
 
-	return at.free_bytes > reserve ? at.free_bytes - reserve : 0;
+	r->told_bytes = others;
+	conn->told_bytes = MIN(room, MAX(MIN(share, ROOM_TOLD_MAX), ROOM_TOLD_MIN));
+	r->told_bytes += conn->told_bytes;
+	return conn->told_bytes;
 }

@@ -102,7 +102,5 @@ void replica_step(struct replica *replica, const struct replica_event *event,
 		  struct replica_update *update);
 
 struct replica_counters replica_counters(const struct replica *replica);
-/* Room for new data as answers tell it: what the store has, less a window for each connection. */
-uint64_t replica_free_bytes(const struct replica *replica);
 
 #endif

@@ -129,6 +129,8 @@ void replica_disconnected(struct replica *r, struct replica_conn *conn)
 	while ((c = TAILQ_FIRST(&conn->covered)))
 		replica_uncover(c, false);
 	conn->closed = true;
+	r->told_bytes -= conn->told_bytes;
+	conn->told_bytes = 0;
 	if (conn->requests == 0)
 		conn_free(r, conn);
 	count_connections(r);

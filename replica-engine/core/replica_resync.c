@@ -108,6 +108,7 @@ void replica_finish_resync(struct replica *r, struct replica_request *q, struct 
 		m->u.version_list.versions = q->op.versions;
 		m->u.version_list.invalid = q->op.invalid;
 		m->u.version_list.allocated = q->op.allocated;
+		m->u.version_list.free_bytes = replica_room_for(r, q->caller.conn);
 		break;
 	case MSG_INVALIDATE:
 		m->u.invalidate_ok.unit_count = q->op.unit_count;

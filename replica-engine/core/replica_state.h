@@ -33,6 +33,8 @@ struct replica_conn {
 	uint32_t covered_count;
 	uint64_t *taken; /* named in heartbeat answers */
 	uint32_t taken_count, taken_capacity;
+	uint64_t
+		told_bytes; /* of room, at last: the engine may send so much before it hears more */
 	UT_hash_handle hh;
 };
 
@@ -102,6 +104,7 @@ struct replica {
 	struct replica_requests free;     /* the pool */
 	struct replica_requests finished; /* what the last update may still point to */
 	struct replica_counters counters;
+	uint64_t told_bytes; /* of room, to all connections together */
 };
 
 /* ---- replica.c: pools, actions, answers ---- */
@@ -114,6 +117,8 @@ struct replica_caller replica_caller_of(struct replica_conn *conn, const struct 
  */
 struct msg *replica_answer(struct replica *r, const struct replica_caller *caller,
 			   enum wire_status status);
+/* The room that may be told to a connection; it counts as told. */
+uint64_t replica_room_for(struct replica *r, struct replica_conn *conn);
 /* Answers with a verdict that is not ACCEPT (seen: the epoch that FENCED names). */
 void replica_answer_verdict(struct replica *r, const struct replica_caller *caller,
 			    enum replica_verdict verdict, uint64_t seen);

@@ -47,7 +47,7 @@ static void sync_accept(struct replica *r, struct replica_chunk *c, const struct
 	m->u.sync_ok.digest = info->digest;
 	m->u.sync_ok.mending = info->mending;
 	m->u.sync_ok.invalid_units = info->invalid_units;
-	m->u.sync_ok.free_bytes = replica_free_bytes(r);
+	m->u.sync_ok.free_bytes = replica_room_for(r, caller.conn);
 	replica_cover(r, c, caller.conn, caller.epoch);
 }
 

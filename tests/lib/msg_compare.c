@@ -143,6 +143,7 @@ static const char *version_list(const struct msg_version_list *a, const struct m
 	SAME_MEMORY(versions, a->unit_count * sizeof *a->versions);
 	SAME_MEMORY(invalid, bitmap_bytes(a->unit_count));
 	SAME_MEMORY(allocated, bitmap_bytes(a->unit_count));
+	SAME(free_bytes);
 	return NULL;
 }
 

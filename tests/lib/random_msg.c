@@ -411,6 +411,7 @@ static void version_list(struct fill *f, struct msg *msg)
 	if (msg->type == MSG_VERSIONS_OK) {
 		v->invalid = bitmap_or_null(f, v->unit_count);
 		v->allocated = bitmap_or_null(f, v->unit_count);
+		v->free_bytes = number(f);
 	}
 }
 

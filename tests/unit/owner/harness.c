@@ -357,6 +357,21 @@ void story_versions(struct story *s, uint32_t cid, uint64_t id_of_cid,
 	message(s, cid, &m);
 }
 
+void story_held(struct story *s, uint32_t cid, unsigned first, unsigned count, uint64_t free_bytes)
+{
+	struct msg m = {.type = MSG_VERSIONS_OK, .id = s->last_id[cid][MSG_VERSIONS]};
+	struct version versions[TEST_UNITS] = {{0, 0}};
+	uint8_t bits[TEST_UNITS / 8] = {0};
+
+	for (unsigned i = first; i < first + count; i++)
+		bit_set(bits, i);
+	m.u.version_list.unit_count = TEST_UNITS;
+	m.u.version_list.versions = versions;
+	m.u.version_list.allocated = bits;
+	m.u.version_list.free_bytes = free_bytes;
+	message(s, cid, &m);
+}
+
 void story_invalidated(struct story *s, uint32_t cid, unsigned first, unsigned count)
 {
 	struct msg m = {.type = MSG_INVALIDATE_OK, .id = s->last_id[cid][MSG_INVALIDATE]};

@@ -53,6 +53,7 @@ void story_answer(struct story *s, uint32_t cid, enum msg_type type, enum wire_s
 void story_wrote(struct story *s, uint32_t cid, uint64_t generation, enum wire_status status);
 void story_versions(struct story *s, uint32_t cid, uint64_t id_of_cid,
 		    const struct version *versions);
+void story_held(struct story *s, uint32_t cid, unsigned first, unsigned count, uint64_t free_bytes);
 void story_invalidated(struct story *s, uint32_t cid, unsigned first, unsigned count);
 /* Answers the last READ to cid with blocks that hold the byte; bad: bit mask of blocks whose data is damaged. */
 void story_read(struct story *s, uint32_t cid, uint8_t byte, uint32_t bad);
