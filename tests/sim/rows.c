@@ -297,17 +297,6 @@ const struct meta_volume_row *sim_rows_volume_named(const struct sim_rows *rows,
 	return NULL;
 }
 
-bool sim_rows_deleting(const struct sim_rows *rows)
-{
-	const struct table *t = &rows->tables[META_ROW_VOLUME];
-
-	for (size_t i = 0; i < t->count; i++) {
-		if (t->rows[i].u.volume.deleting)
-			return true;
-	}
-	return false;
-}
-
 const struct meta_cluster_row *sim_rows_cluster(const struct sim_rows *rows)
 {
 	const struct meta_row *row = find(rows, META_ROW_CLUSTER, 0);

@@ -30,8 +30,6 @@ const struct meta_chunk_row *sim_rows_chunk(const struct sim_rows *rows, uint64_
 const struct meta_server_row *sim_rows_server(const struct sim_rows *rows, uint32_t cid);
 const struct meta_volume_row *sim_rows_volume(const struct sim_rows *rows, uint64_t volume);
 const struct meta_volume_row *sim_rows_volume_named(const struct sim_rows *rows, const char *name);
-/* A volume is deleted and not all of its replicas are known to be gone. */
-bool sim_rows_deleting(const struct sim_rows *rows);
 const struct meta_cluster_row *sim_rows_cluster(const struct sim_rows *rows);
 /* In the order of their ids: the i-th; NULL after the last. */
 const struct meta_chunk_row *sim_rows_chunk_at(const struct sim_rows *rows, size_t i);

@@ -303,9 +303,20 @@ static bool verify_all(struct cluster *c)
 	return false;
 }
 
+/* A replica on a disk that is no more is waited for until an operator removes its chunk server. */
 static bool nothing_deleting(struct cluster *c)
 {
-	return !sim_rows_deleting(c->rows);
+	const struct meta_chunk_row *row;
+
+	for (size_t i = 0; (row = sim_rows_chunk_at(c->rows, i)); i++) {
+		if (!sim_rows_volume(c->rows, row->volume)->deleting)
+			continue;
+		for (uint32_t k = 0; k < row->replica_count; k++) {
+			if (cluster_server_of_cid(c, row->replicas[k].cid) >= 0)
+				return false;
+		}
+	}
+	return true;
 }
 
 static bool restore(struct cluster *c)
