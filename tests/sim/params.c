@@ -297,7 +297,7 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 		/* Long enough for promises to end and for evictions. */
 		lasts = between(r, 2 * NS_PER_S, 16 * NS_PER_S);
 		how |= (uint32_t)prng_below(r, 1u << 16) << 16;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case FAULT_TAKEOVER:
 		target %= p->volumes;
 		other %= p->engines;
