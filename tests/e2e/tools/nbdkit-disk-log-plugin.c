@@ -141,4 +141,7 @@ static struct nbdkit_plugin plugin = {
 	.flush = log_flush,
 	.can_fua = log_can_fua,
 };
+
+/* The macro below defines it; nbdkit.h does not declare it. */
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)
