@@ -74,7 +74,7 @@ enum owner_request_state {
  * range inside one block (it is read, merged and checksummed here as one ordered request).
  *
  * WRITE: data holds `bytes` bytes and its reference passes to the owner. For whole blocks crcs may be filled in
- * already (crcs_valid), else the owner makes them.
+ * already (crcs_valid), else the owner makes them. At completion with WIRE_FENCED it passes back, as it came.
  * READ: at completion with WIRE_OK data covers exactly the range asked for and its reference passes to the engine; an
  * empty slice means zeros. The checksums have been verified.
  */

@@ -96,6 +96,16 @@ void owner_unlink(struct step *s, struct owner_request *r)
 	r->state = OWNER_REQUEST_DONE;
 }
 
+/* The bytes of a write as its user gave them. */
+static void give_data_back(struct owner_request *r)
+{
+	if (r->merged) {
+		r->data.offset += r->offset - r->block_offset;
+		r->data.bytes = r->bytes;
+		r->merged = false;
+	}
+}
+
 void owner_complete(struct step *s, struct owner_request *r, enum wire_status status)
 {
 	struct owner_action *a;
@@ -103,7 +113,9 @@ void owner_complete(struct step *s, struct owner_request *r, enum wire_status st
 	assert(r->state != OWNER_REQUEST_DONE && r->operation != OWNER_COPY &&
 	       r->operation != OWNER_SCRUB);
 	owner_unlink(s, r);
-	if (r->operation != OWNER_READ || status != WIRE_OK)
+	if (r->operation == OWNER_WRITE && status == WIRE_FENCED)
+		give_data_back(r);
+	else if (r->operation != OWNER_READ || status != WIRE_OK)
 		slice_unref(&r->data);
 	a = owner_emit(s, OWNER_COMPLETE);
 	a->request = r;

@@ -81,9 +81,8 @@ void engine_chunk_end(struct chunk *c)
 {
 	struct owner_event event = {.kind = OWNER_EVENT_TICK};
 
-	if (c->allocating) {
-		engine_parts_fail(c->engine, &c->waiting, WIRE_FENCED);
-	} else if (c->owner.phase != OWNER_IDLE || c->owner.request_count) {
+	engine_parts_fail(c->engine, &c->waiting, WIRE_FENCED);
+	if (!c->allocating && (c->owner.phase != OWNER_IDLE || c->owner.request_count)) {
 		owner_give_up(&c->owner);
 		engine_chunk_event(c, &event);
 	}
@@ -97,7 +96,18 @@ void engine_want_lease(struct chunk *c)
 	TAILQ_INSERT_TAIL(&c->engine->lease_wanted, c, lease_link);
 }
 
-/* The lease was lost. What comes later asks for a new one; whoever has taken the volume will refuse it then. */
+/* Parts wait for a lease, in the order of their arrival. */
+static void wait_for_lease(struct chunk *c, struct part *part)
+{
+	part->waits = true;
+	TAILQ_INSERT_TAIL(&c->waiting, part, link);
+	engine_want_lease(c);
+}
+
+/*
+ * The lease was lost. A new one is asked for: whoever has taken the volume makes metad refuse it, or say DETACHED before it. If metad grants it,
+ * only a repair, which orders no user's request, had the chunk in between, and what was under way is carried out again.
+ */
 static void lease_lost(struct chunk *c)
 {
 	struct owner fresh;
@@ -118,7 +128,7 @@ static void lease_lost(struct chunk *c)
 	c->lease_not_before_ns = engine_now_ns(c->engine) + LEASE_RETRY_NS;
 	if (c->repair)
 		c->repair_done = true;
-	if (c->fence_first)
+	if (c->fence_first || !TAILQ_EMPTY(&c->waiting))
 		engine_want_lease(c);
 }
 
@@ -130,6 +140,14 @@ static void lease_return(struct chunk *c, struct msg *msg)
 	}
 	if (c->repair)
 		c->repair_done = true;
+}
+
+static void part_completed(struct chunk *c, struct part *part, enum wire_status status)
+{
+	if (engine_part_again(part, status))
+		wait_for_lease(c, part);
+	else
+		engine_part_done(c->engine, part, status);
 }
 
 static void act(struct chunk *c, struct owner_action *a)
@@ -154,7 +172,7 @@ static void act(struct chunk *c, struct owner_action *a)
 			engine_meta_send(e, &a->msg);
 		break; /* down: META_UP asks again */
 	case OWNER_COMPLETE:
-		engine_part_done(e, container_of(a->request, struct part, r), a->status);
+		part_completed(c, container_of(a->request, struct part, r), a->status);
 		break;
 	case OWNER_LEASE_RETURN:
 		lease_return(c, &a->msg);
@@ -207,12 +225,10 @@ void engine_chunk_submit(struct chunk *c, struct part *part)
 	struct owner_event event = {.kind = OWNER_EVENT_REQUEST, .request = &part->r};
 
 	part->chunk = c;
-	if (c->allocating) {
-		TAILQ_INSERT_TAIL(&c->waiting, part, link);
-		engine_want_lease(c);
-		return;
-	}
-	engine_chunk_event(c, &event);
+	if (c->allocating || !TAILQ_EMPTY(&c->waiting))
+		wait_for_lease(c, part);
+	else
+		engine_chunk_event(c, &event);
 }
 
 void engine_chunks_event(struct engine *e, enum owner_event_kind kind, uint32_t cid)
@@ -309,11 +325,12 @@ static void lease_refused(struct chunk *c, enum wire_status status, const char *
 		engine_allocation_failed(c);
 		return;
 	}
-	if (c->allocating || c->fence_first) {
+	if (!c->allocating)
+		c->owner.lease_asked = false;
+	if (c->allocating || c->fence_first || !TAILQ_EMPTY(&c->waiting)) {
 		engine_want_lease(c);
 		return;
 	}
-	c->owner.lease_asked = false;
 	engine_chunk_event(c, &event); /* asks again, not before the time set above */
 }
 
@@ -325,6 +342,7 @@ static void submit_waiting(struct chunk *c)
 		struct owner_event event = {.kind = OWNER_EVENT_REQUEST, .request = &part->r};
 
 		TAILQ_REMOVE(&c->waiting, part, link);
+		part->waits = false;
 		engine_chunk_event(c, &event);
 	}
 }

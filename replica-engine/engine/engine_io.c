@@ -14,6 +14,15 @@
 
 #define ENGINE_BYTES_MAX (64 * MIB)
 
+/* As an owner wants to get it. Not the arrays: they are filled before they are looked at. */
+static void part_reset(struct part *part)
+{
+	part->r.crcs_valid = part->r.queued = part->r.merged = part->r.partial = false;
+	part->r.tried = part->r.bad_slots = part->r.answered = 0;
+	part->r.generation = part->r.id = 0;
+	part->r.data = (struct slice){0};
+}
+
 static struct part *part_new(struct engine *e)
 {
 	struct part *part = TAILQ_FIRST(&e->free_parts);
@@ -21,12 +30,9 @@ static struct part *part_new(struct engine *e)
 	if (!part)
 		return xcalloc(1, sizeof *part);
 	TAILQ_REMOVE(&e->free_parts, part, link);
-	/* Not the arrays: they are filled before they are looked at. */
-	part->r.crcs_valid = part->r.queued = part->r.merged = part->r.partial = false;
-	part->r.tried = part->r.bad_slots = part->r.answered = 0;
-	part->r.generation = part->r.id = 0;
-	part->r.data = (struct slice){0};
+	part_reset(part);
 	part->chunk = NULL;
+	part->waits = false;
 	part->extents = NULL;
 	part->request = NULL;
 	return part;
@@ -159,6 +165,7 @@ void engine_part_done(struct engine *e, struct part *part, enum wire_status stat
 		LIST_REMOVE(part, of_request);
 	if (part->r.operation == OWNER_READ && status == WIRE_OK)
 		take_read(part);
+	slice_unref(&part->r.data);
 	if (status != WIRE_OK && status != WIRE_FENCED && status != WIRE_NO_SPACE) {
 		if (part->r.operation == OWNER_READ)
 			e->counters.read_errors++;
@@ -187,7 +194,7 @@ static void part_expire(struct engine *e, struct part *part)
 	struct chunk *c = part->chunk;
 
 	part->request = NULL;
-	if (c && !c->allocating) {
+	if (c && !part->waits) {
 		engine_chunk_event(c, &event);
 		return;
 	}
@@ -353,6 +360,21 @@ static void part_fill(struct part *part, const struct engine_request *q, uint64_
 		part->r.data = slice_new(bytes);
 		memset(slice_data(part->r.data), 0, bytes);
 	}
+}
+
+bool engine_part_again(struct part *part, enum wire_status status)
+{
+	const struct engine_volume *v = part->volume;
+	struct slice data;
+
+	if (status != WIRE_FENCED || v->state != VOLUME_ATTACHED ||
+	    (!part->request && !part->extents))
+		return false;
+	data = part->r.data;
+	part_reset(part);
+	part->r.data = data;
+	part->r.extents = NULL;
+	return true;
 }
 
 void engine_submit(struct engine_volume *v, struct engine_request *q)

@@ -89,7 +89,8 @@ struct chunk {
 	bool active; /* in the list that gets ticks */
 	uint64_t lease_not_before_ns;
 	uint64_t repair_since_ns;
-	struct parts waiting;
+	struct parts
+		waiting; /* for a lease: of a chunk that is being allocated, or after the one before was lost */
 	TAILQ_ENTRY(chunk) active_link, lease_link;
 	UT_hash_handle hh;       /* engine->chunks, by id */
 	UT_hash_handle by_index; /* volume->chunks, by index */
@@ -101,6 +102,7 @@ struct part {
 	struct engine_request
 		*request; /* NULL: extents, or it failed by io_timeout and the generation goes on */
 	struct chunk *chunk; /* NULL: none yet, in volume->ungranted */
+	bool waits;          /* in chunk->waiting, not with the owner */
 	struct engine_volume *volume;
 	uint64_t index;         /* of the chunk, while it waits for a grant */
 	uint64_t memory_offset; /* in request->memory */
@@ -252,6 +254,11 @@ void engine_volume_free(struct engine_volume *v);
 
 /* engine_io.c */
 void engine_part_done(struct engine *e, struct part *part, enum wire_status status);
+/*
+ * True if a part that ended with this status is to be carried out again under a new lease: the lease was lost, the volume, as far
+ * as is known, was not. The part is then as it was before its owner got it.
+ */
+bool engine_part_again(struct part *part, enum wire_status status);
 void engine_parts_granted(struct engine_volume *v);
 /* No room for the chunk: its writes fail, it goes on not existing; the chunk is freed. */
 void engine_allocation_failed(struct chunk *c);

@@ -175,7 +175,8 @@ void engine_volumes_meta_down(struct engine *e)
 
 			c->lease_sent = false;
 			/* No request asks for these again. */
-			if (c->allocating || (c->fence_first && unanswered))
+			if (c->allocating || !TAILQ_EMPTY(&c->waiting) ||
+			    (c->fence_first && unanswered))
 				engine_want_lease(c);
 		}
 	}

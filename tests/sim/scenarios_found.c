@@ -145,6 +145,15 @@ static bool listed(struct cluster *c, unsigned server)
 	return false;
 }
 
+/* The replica of a dead server is replaced by another one. */
+static bool repaired_without(struct cluster *c, unsigned gone)
+{
+	for (unsigned i = 0; i < 600 && listed(c, gone) && run_for(c, 100 * NS_PER_MS);)
+		i++;
+	return step_expect(c, !listed(c, gone), "the dead replica is replaced within a minute") &&
+	       step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+}
+
 static bool drive_repair_unanswered(struct cluster *c)
 {
 	uint64_t chunk, epoch;
@@ -170,10 +179,7 @@ static bool drive_repair_unanswered(struct cluster *c)
 		kill_metad(c, 0);
 		node_let_up(&c->metads[0].node);
 	}
-	for (unsigned i = 0; i < 600 && listed(c, gone) && run_for(c, 100 * NS_PER_MS);)
-		i++;
-	return step_expect(c, !listed(c, gone), "the dead replica is replaced within a minute") &&
-	       step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+	return repaired_without(c, gone);
 }
 
 static const struct scenario repair_unanswered = {
@@ -184,6 +190,43 @@ static const struct scenario repair_unanswered = {
 	.drive = drive_repair_unanswered,
 };
 
-const struct scenario *const scenarios_found[] = {&hello_unanswered,  &lease_unanswered,
-						  &deposed_owner,     &taken_while_attaching,
-						  &repair_unanswered, NULL};
+/* An engine stands still for longer than its session lasts, with writes under way, and a chunk of its volume needs repair. */
+static bool drive_wakes_after_repair(struct cluster *c)
+{
+	static struct scripted whole, small;
+	unsigned gone;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	gone = server_of(c, 0, 0, 0);
+	kill_server(c, gone);
+	try_write(c, 0, 0, 0, 64 * KIB, &whole);
+	try_write(c, 0, 0, 4 * KIB + 512, 512, &small);
+	if (!run_for(c, 100 * NS_PER_MS))
+		return false;
+	node_pause(&c->engines[0].node);
+	if (!repaired_without(c, gone))
+		return false;
+	node_continue(&c->engines[0].node);
+	return run_for(c, SECONDS(15)) &&
+	       step_expect(c, whole.status == 0 && small.status == 0,
+			   "what was under way has been carried out again") &&
+	       step_read(c, 0, 0, 0, MIB, SECONDS(5));
+}
+
+static const struct scenario wakes_after_repair = {
+	.name = "owner-wakes-after-a-repair",
+	.story = "An engine is stopped with writes under way until a chunk server has taken its "
+		 "lease for a repair; nobody took the volume: the writes go on under a new lease.",
+	.shape = shape_repair,
+	.drive = drive_wakes_after_repair,
+};
+
+const struct scenario *const scenarios_found[] = {&hello_unanswered,
+						  &lease_unanswered,
+						  &deposed_owner,
+						  &taken_while_attaching,
+						  &repair_unanswered,
+						  &wakes_after_repair,
+						  NULL};

@@ -112,12 +112,79 @@ START_TEST(a_chunk_that_was_taken_is_released_and_its_lease_is_over)
 	submit(&read, ENGINE_READ, 0, 4096, 0);
 	w.ends[2].taken[0] = 100;
 	w.ends[2].taken_count = 1;
-	PASS_UNTIL(read.answers);
-	ck_assert_int_eq(read.q.status, -ESHUTDOWN);
-	settle();
-	ck_assert_uint_eq(w.ends[2].released.chunk, 100);
+	PASS_UNTIL(w.ends[2].released.chunk == 100);
 	ck_assert_uint_eq(w.ends[2].released.epoch, epoch);
+	/* The volume is still ours: the read goes on under a new lease. */
+	for (unsigned cid = 1; cid <= 3; cid++)
+		w.ends[cid].hold[MSG_READ] = false;
+	PASS_UNTIL(read.answers);
+	ck_assert_int_eq(read.q.status, 0);
+	ck_assert_uint_eq(read.memory[0], 1);
+	ck_assert_uint_gt(w.epoch, epoch);
 	io_free(&read);
+	world_end();
+}
+END_TEST
+
+/* Writes are on their way when a repair takes the lease: the replicas let a later epoch in. */
+static void writes_fenced(struct io writes[3])
+{
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 16384, 1), 0);
+	for (unsigned cid = 1; cid <= 3; cid++) {
+		w.ends[cid].hold[MSG_WRITE] = true;
+		w.ends[cid].epoch[0] = w.epoch + 1;
+	}
+	w.epoch++;
+	submit(&writes[0], ENGINE_WRITE, 0, 8192, 2);
+	submit(&writes[1], ENGINE_WRITE, 4096, 8192, 3);
+	submit(&writes[2], ENGINE_WRITE, 4096 + 512, 512, 4);
+	settle();
+	for (unsigned cid = 1; cid <= 3; cid++)
+		w.ends[cid].hold[MSG_WRITE] = false;
+	for (unsigned cid = 1; cid <= 3; cid++)
+		end_close(cid); /* they are sent again, and refused */
+}
+
+START_TEST(what_a_repair_fenced_is_carried_out_again_in_order)
+{
+	struct io writes[3], late;
+
+	writes_fenced(writes);
+	pass_ms(400);
+	submit(&late, ENGINE_WRITE, 8192, 512, 5); /* before the new lease: behind the others */
+	for (unsigned i = 0; i < 3; i++) {
+		PASS_UNTIL(writes[i].answers);
+		ck_assert_int_eq(writes[i].q.status, 0);
+		io_free(&writes[i]);
+	}
+	PASS_UNTIL(late.answers);
+	ck_assert_int_eq(late.q.status, 0);
+	io_free(&late);
+	expect_bytes(0, 4096, 2);
+	expect_bytes(4096, 512, 3);
+	expect_bytes(4096 + 512, 512, 4);
+	expect_bytes(4096 + 1024, 3072, 3);
+	expect_bytes(8192, 512, 5);
+	expect_bytes(8192 + 512, 3584, 3);
+	expect_bytes(12288, 4096, 1);
+	world_end();
+}
+END_TEST
+
+START_TEST(what_was_fenced_fails_if_the_volume_is_lost)
+{
+	struct io writes[3];
+
+	writes_fenced(writes);
+	w.lease_status = WIRE_NOT_OWNER;
+	for (unsigned i = 0; i < 3; i++) {
+		PASS_UNTIL(writes[i].answers);
+		ck_assert_int_eq(writes[i].q.status, -ESHUTDOWN);
+		io_free(&writes[i]);
+	}
+	for (unsigned cid = 1; cid <= 3; cid++)
+		ck_assert_uint_eq(w.ends[cid].data[0][0], 1);
 	world_end();
 }
 END_TEST
@@ -403,6 +470,8 @@ int main(void)
 		silent_said_by_a_replica_starts_a_new_connection,
 		grants_last_as_long_as_heartbeats_are_answered,
 		a_chunk_that_was_taken_is_released_and_its_lease_is_over,
+		what_a_repair_fenced_is_carried_out_again_in_order,
+		what_was_fenced_fails_if_the_volume_is_lost,
 		leased_chunks_do_not_notice_that_metad_is_away,
 		an_allocation_under_way_survives_metads_restart,
 		an_eviction_under_way_survives_metads_restart,
