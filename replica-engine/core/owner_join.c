@@ -90,12 +90,12 @@ static void invalidate(struct step *s, unsigned slot, const struct msg_version_l
 	free(p->versions);
 	p->versions = xmalloc(o->unit_count * sizeof *p->versions);
 	memcpy(p->versions, list->versions, o->unit_count * sizeof *p->versions);
-	msg->u.version_list.chunk = o->chunk;
-	msg->u.version_list.epoch = o->epoch;
-	msg->u.version_list.unit_count = o->unit_count;
-	msg->u.version_list.versions = p->versions;
-	msg->u.version_list.invalid = NULL;
-	msg->u.version_list.allocated = NULL;
+	msg->u.version_list = (struct msg_version_list){
+		.chunk = o->chunk,
+		.epoch = o->epoch,
+		.unit_count = o->unit_count,
+		.versions = p->versions,
+	};
 	p->exchange_id = msg->id;
 	p->asked_ns = s->now_ns;
 }

@@ -5,7 +5,8 @@
 . "$(dirname "$0")/../lib/e2e.sh"
 need_fuse
 need_space 300
-server_is_up() { copyhold server list --json | jq -e '.servers[0].alive'; }
+# The new process, not what metad still remembers of the one before.
+server_is_up() { copyhold server show 1 --json | jq -e ".server.stats.pid == $chunkd"; }
 
 disks_with_log 1
 cluster_start --chunk-servers 1
@@ -13,8 +14,8 @@ say "chunkd-1 is told that its disk never loses what it has taken"
 cluster_kill chunkd-1
 "$BUILD/copyhold-chunkd" run --data "$PLAYGROUND/chunkd-1.disk" --listen "$(cluster_address chunkd-1)" \
 	--meta "$COPYHOLD_META" --power-loss-protected >"$T/chunkd-1.log" 2>&1 &
-on_exit "kill $!"
 chunkd=$!
+on_exit "kill $chunkd"
 wait_for 30 "it is up" server_is_up
 copyhold volume create disk --size 64M --chunk-size 4M --replicas 1
 serve disk nbd.sock
