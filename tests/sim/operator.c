@@ -123,7 +123,7 @@ static const char *const looks[][2] = {
 	{"volume.resize", "{\"name\":\"nowhere\",\"size_bytes\":4096}"},
 	{"volume.rename", "{\"name\":\"extra\",\"new_name\":\"other\"}"},
 	{"volume.rename", "{\"name\":\"other\",\"new_name\":\"extra\"}"},
-	{"volume.rename", "{\"name\":\"other\",\"new_name\":\"vol0\"}"},
+	{"volume.rename", "{\"name\":\"other\",\"new_name\":\"other\"}"},
 	{"volume.rename", "{\"name\":\"nowhere\",\"new_name\":\"-\"}"},
 	{"volume.delete", "{\"name\":\"extra\"}"},
 	{"volume.delete", "{\"name\":\"other\"}"},
