@@ -2,7 +2,7 @@
  * meta_attach.c - who has a volume attached.
  *
  * One instance at a time. The attachment is durable; whether its holder is alive is not. A live holder's attachment is taken only
- * by force; a dead one's by whoever comes.
+ * by force, also if chunk servers hear it and we don't; a dead one's by whoever comes.
  *
  * The holder answers reads of chunks that do not exist yet with zeros, on the strength of a KEEPALIVE answer, for GRANT_NS
  * from its asking. So whoever takes the volume from it hears ATTACH_OK only PROMISE_NS after the last such answer. The
@@ -130,17 +130,20 @@ static bool is_held(struct meta *meta, const struct volume *volume, const struct
 {
 	char holder[TEXT_BYTES];
 
-	if (attach->force || !instance_is_alive(meta, volume->row.holder))
+	if (attach->force || !engine_is_alive(meta, volume->row.holder))
 		return false;
 	volume_holder_text(volume, holder, sizeof holder);
 	answer->status = WIRE_BUSY;
 	meta_text(answer->u.volume.text,
-		  "Volume %s is attached already%s: %s. Detach it there, or take it over "
+		  "Volume %s is attached already%s: %s%s. Detach it there, or take it over "
 		  "with --force",
 		  volume->row.name,
 		  volume->row.mode == ATTACH_READ_ONLY ? " (read-only, which excludes others too)"
 						       : "",
-		  holder);
+		  holder,
+		  instance_is_alive(meta, volume->row.holder)
+			  ? ""
+			  : ", which reaches chunk servers, though not the meta service");
 	return true;
 }
 

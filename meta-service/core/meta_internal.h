@@ -253,6 +253,8 @@ void meta_drop_session(struct meta *meta, struct instance *instance);
 bool instance_is_alive(const struct meta *meta, struct uuid id);
 /* A chunk server that has a session has heard this engine within SESSION_TIMEOUT_NS. */
 bool engine_is_heard(const struct meta *meta, struct uuid id);
+/* Either of the two: whoever takes from an engine that only we don't hear stops IO that still goes on. */
+bool engine_is_alive(const struct meta *meta, struct uuid id);
 /* What the keepalive of a chunk server says about engines. */
 void meta_note_engines(struct meta *meta, const struct msg_keepalive *keepalive);
 void meta_forget_engine(struct meta *meta, struct heard_engine *engine);

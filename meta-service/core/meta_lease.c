@@ -186,8 +186,7 @@ static bool engine_holds(struct meta *meta, const struct chunk *chunk)
 {
 	return !uuid_is_zero(chunk->row.owner) &&
 	       uuid_equal(chunk->row.owner, chunk->volume->row.holder) &&
-	       (instance_is_alive(meta, chunk->row.owner) ||
-		engine_is_heard(meta, chunk->row.owner));
+	       engine_is_alive(meta, chunk->row.owner);
 }
 
 static void grant_repair(struct meta *meta, const struct lease_request *request, uint64_t id,

@@ -179,8 +179,7 @@ static void direct(struct meta *meta, struct chunk *chunk, const char *why)
 	} else if (instance_connection(meta, chunk->row.owner)) {
 		if (!owner_saw_it(meta, chunk) || retry_is_due(meta, chunk->shown_ns))
 			push_list(meta, chunk, why);
-	} else if (!instance_is_alive(meta, chunk->row.owner) &&
-		   !engine_is_heard(meta, chunk->row.owner)) {
+	} else if (!engine_is_alive(meta, chunk->row.owner)) {
 		give_job(meta, chunk);
 	}
 }
@@ -347,7 +346,7 @@ uint64_t meta_repairer(struct meta *meta, const struct chunk *chunk)
 	if (!owner_has_let_go(meta, chunk)) {
 		if (instance_connection(meta, chunk->row.owner))
 			return instance_connection(meta, chunk->row.owner);
-		if (instance_is_alive(meta, chunk->row.owner))
+		if (engine_is_alive(meta, chunk->row.owner))
 			return 0;
 	}
 	worker = pick_worker(meta, chunk);

@@ -27,8 +27,7 @@ static bool is_free(struct meta *meta, const struct volume *volume, const char *
 {
 	char holder[TEXT_BYTES];
 
-	if (!instance_is_alive(meta, volume->row.holder) &&
-	    !engine_is_heard(meta, volume->row.holder))
+	if (!engine_is_alive(meta, volume->row.holder))
 		return true;
 	volume_holder_text(volume, holder, sizeof holder);
 	admin_refuse(result, WIRE_BUSY, "Detach it there first: copyhold detach",

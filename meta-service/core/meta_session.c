@@ -68,6 +68,11 @@ bool engine_is_heard(const struct meta *meta, struct uuid id)
 	return engine && meta->now_ns < engine->heard_ns + SESSION_TIMEOUT_NS;
 }
 
+bool engine_is_alive(const struct meta *meta, struct uuid id)
+{
+	return instance_is_alive(meta, id) || engine_is_heard(meta, id);
+}
+
 void meta_note_engines(struct meta *meta, const struct msg_keepalive *keepalive)
 {
 	for (uint32_t i = 0; i < keepalive->engine_count; i++) {

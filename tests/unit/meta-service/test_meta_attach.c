@@ -63,6 +63,32 @@ START_TEST(live_holder_keeps_others_out)
 }
 END_TEST
 
+/* Its IO goes on without us. */
+START_TEST(holder_that_only_chunk_servers_hear_keeps_others_out)
+{
+	const struct msg *answer;
+
+	setup();
+	peer_attach(f.w, &f.first, "v", false);
+	peer_close(f.w, &f.first);
+	for (unsigned s = 0; s < 20; s++) {
+		world_tick(f.w, 1000);
+		peer_keepalive_hears(f.w, &f.server, &f.first);
+		peer_keepalive(f.w, &f.second);
+	}
+	answer = peer_attach(f.w, &f.second, "v", false);
+	ck_assert_int_eq(answer->status, WIRE_BUSY);
+	ck_assert(strstr(answer->u.volume.text, "reaches chunk servers") != NULL);
+	for (unsigned s = 0; s < 6; s++) {
+		world_tick(f.w, 1000);
+		peer_keepalive(f.w, &f.server);
+		peer_keepalive(f.w, &f.second);
+	}
+	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_OK);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(holder_attaches_again)
 {
 	setup();
@@ -309,7 +335,8 @@ START_TEST(read_only_excludes_others_and_says_so)
 END_TEST
 
 WORLD_MAIN("meta attach", attachment_is_durable, live_holder_keeps_others_out,
-	   holder_attaches_again, no_such_volume, detach_frees_it, force_waits_for_the_promise,
+	   holder_that_only_chunk_servers_hear_keeps_others_out, holder_attaches_again,
+	   no_such_volume, detach_frees_it, force_waits_for_the_promise,
 	   holder_that_was_never_granted_is_not_waited_for, repeated_force_keeps_waiting,
 	   one_that_waits_hears_that_it_was_taken, dead_holder_is_replaced_without_force,
 	   holder_has_time_to_come_back_after_a_restart, force_after_a_restart_waits_a_full_promise,
