@@ -247,6 +247,9 @@ void owner_fence(struct step *s)
 		return;
 	o->phase = OWNER_FENCED;
 	o->returning = false;
+	/* While it is known what is under way: the peers' promised_bytes serve other chunks too. */
+	FOR_EACH_SLOT (o, i)
+		owner_stop_stream(o, i);
 	while ((r = TAILQ_FIRST(&o->movers)))
 		owner_copy_end(s, r, WIRE_FENCED);
 	owner_scrub_stop(s);

@@ -447,6 +447,24 @@ START_TEST(a_write_waits_for_news_of_room)
 }
 END_TEST
 
+/* A peer serves many chunks: what one of them had under way when it lost its lease is not under way for ever. */
+START_TEST(a_fenced_owner_promises_nothing)
+{
+	story_io(&s);
+	story_write(&s, 0, 4096, 1);
+	story_write(&s, 65536, 4096, 1);
+	story_skip(&s);
+	ck_assert_uint_eq(s.peers[1].promised_bytes, 2 * 65536);
+	ck_assert_uint_eq(s.peers[3].promised_bytes, 2 * 65536);
+	story_wrote(&s, 1, 11, WIRE_OK);
+	story_wrote(&s, 2, 12, WIRE_FENCED);
+	story_skip(&s);
+	for (unsigned i = 1; i <= 3; i++)
+		ck_assert_uint_eq(s.peers[i].promised_bytes, 0);
+	story_end(&s);
+}
+END_TEST
+
 /* ---- reading around damage ---- */
 
 START_TEST(a_bad_block_is_read_elsewhere_and_repaired)
@@ -870,6 +888,7 @@ int main(void)
 		what_is_there_is_overwritten_without_room,
 		a_discard_makes_what_is_held_unknown,
 		a_write_waits_for_news_of_room,
+		a_fenced_owner_promises_nothing,
 		a_bad_block_is_read_elsewhere_and_repaired,
 		bad_everywhere_fails_the_read_and_nothing_else,
 		a_read_on_a_broken_connection_begins_again,
