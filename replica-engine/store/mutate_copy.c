@@ -109,7 +109,8 @@ bool admit_copy(struct store *store, struct store_op *op)
 		return mutate_answer(store, op, STORE_NOT_APPLIED);
 	plan_copy(store, u, op, &plan);
 	room = places_judge(store, plan.data && !plan.keep_place,
-			    u && u->place && store->refs[u->place - 1] == 1, true);
+			    u && u->place && store->refs[u->place - 1] == 1,
+			    op->roll ? PLACES_ROLL : PLACES_REPAIR);
 	if (room == PLACES_FULL || !pages_allow(store, !u, true))
 		return mutate_answer(store, op, STORE_NO_SPACE);
 	if (room == PLACES_LATER)
@@ -147,7 +148,7 @@ bool admit_repair(struct store *store, struct store_op *op)
 	u = unit_find(c, op->unit);
 	if (!u || (u->flags & UNIT_INVALID) || !version_equal(unit_version(u), op->position))
 		return mutate_answer(store, op, STORE_NOT_APPLIED);
-	room = u->place ? PLACES_ALLOW : places_judge(store, 1, 0, true);
+	room = u->place ? PLACES_ALLOW : places_judge(store, 1, 0, PLACES_REPAIR);
 	if (room == PLACES_FULL)
 		return mutate_answer(store, op, STORE_NO_SPACE);
 	if (room == PLACES_LATER)

@@ -163,7 +163,7 @@ bool admit_write(struct store *store, struct store_op *op)
 	       op->bytes % BLOCK_BYTES == 0 &&
 	       (uint64_t)op->offset + op->bytes <= c->now.chunk_bytes);
 	plan_write(store, c, op, &plan);
-	room = places_judge(store, plan.taken, plan.given_back, false);
+	room = places_judge(store, plan.taken, plan.given_back, PLACES_NEW_DATA);
 	if (room == PLACES_FULL ||
 	    !pages_allow(store, pages_missing(c, plan.first, plan.first + plan.units - 1), false))
 		return mutate_answer(store, op, STORE_NO_SPACE);

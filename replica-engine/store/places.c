@@ -17,11 +17,14 @@ uint64_t places_free(const struct store *store)
 }
 
 enum places_verdict places_judge(const struct store *store, uint32_t taken, uint32_t given_back,
-				 bool repair)
+				 enum places_use use)
 {
-	uint64_t total = places_free(store);
-	uint64_t keep =
-		repair ? (store->reserve_units + OVERWRITE_UNITS) / 2 : store->reserve_units;
+	uint64_t total = places_free(store), keep = store->reserve_units;
+
+	if (use == PLACES_REPAIR)
+		keep = (store->reserve_units + OVERWRITE_UNITS) / 2;
+	else if (use == PLACES_ROLL)
+		keep = OVERWRITE_UNITS;
 
 	if (taken > given_back && total + given_back < taken + keep)
 		return PLACES_FULL;

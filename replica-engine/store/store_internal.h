@@ -308,9 +308,16 @@ enum places_verdict {
 	PLACES_LATER, /* those that were given back can't be written yet, but soon */
 	PLACES_FULL,
 };
-/* May an operation take so many places, and give others back? Repair may use half of the reserve. */
+/* For what places are taken: how much of the reserve it may use. */
+enum places_use {
+	PLACES_NEW_DATA, /* nothing */
+	PLACES_REPAIR,   /* half */
+	/* All: other replicas have accepted it already, and as long as this one has not, the chunk is of no use to anybody. */
+	PLACES_ROLL,
+};
+/* May an operation take so many places, and give others back? */
 enum places_verdict places_judge(const struct store *store, uint32_t taken, uint32_t given_back,
-				 bool repair);
+				 enum places_use use);
 uint32_t place_take(struct store *store);
 void place_ref(struct store *store, uint32_t place);
 void place_unref(struct store *store, uint32_t place);
