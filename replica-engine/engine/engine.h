@@ -78,7 +78,8 @@ enum engine_operation {
  * One request of any byte range of the volume (bytes > 0, inside the volume, at most 64 MiB). Embedded by the user and
  * untouched by him until done(). memory: READ: filled before done() with status 0; WRITE: read during engine_submit only (copied).
  *
- * status: 0, -EIO (lost, or held longer than io_timeout), -ESHUTDOWN (another engine took the volume), -ENOSPC.
+ * status: 0, -EIO (lost, or held longer than io_timeout), -ESHUTDOWN (another engine took the volume), -ENOSPC (there is no room for new
+ * data: nothing was done of a write inside one block, or of whole blocks of one chunk and at most IO_BYTES_MAX; of another, part of it may be).
  */
 struct engine_request {
 	enum engine_operation operation;

@@ -75,6 +75,7 @@ struct sim_volume {
 	uint64_t reattach_at_ns;
 	bool want_other; /* next attach: by force */
 	unsigned next_engine;
+	bool trimmed; /* what its users don't keep has been discarded */
 };
 
 struct admin;
@@ -114,9 +115,10 @@ struct cluster {
 	struct prng operator_random;
 	struct prng attach_random;
 	bool booted;
-	bool held;    /* the run can't go on: cluster_chunk_is_held */
-	bool issuing; /* clients begin new operations */
-	bool manual;  /* a scenario says who attaches what, until the liveness phase */
+	bool held;     /* the run can't go on: cluster_chunk_is_held */
+	bool issuing;  /* clients begin new operations */
+	bool trimming; /* users discard what they don't keep */
+	bool manual;   /* a scenario says who attaches what, until the liveness phase */
 	uint64_t workload_began_ns;
 	uint64_t last_done_ns;
 	uint64_t slowest_ns; /* the longest that an operation of a client has taken */

@@ -145,7 +145,7 @@ void power_on_all(struct cluster *c)
 
 /* ---- one fault ---- */
 
-/* A disk may be replaced only while every chunk on it has another copy that counts. */
+/* A disk may be replaced only while every chunk on it has another copy that counts, or is being deleted. */
 static bool disk_is_spare(const struct cluster *c, unsigned server)
 {
 	const struct meta_chunk_row *row;
@@ -154,13 +154,17 @@ static bool disk_is_spare(const struct cluster *c, unsigned server)
 		bool here = false;
 		unsigned elsewhere = 0;
 
+		if (sim_rows_volume(c->rows, row->volume)->deleting)
+			continue;
 		for (uint32_t r = 0; r < row->replica_count; r++) {
+			int on = cluster_server_of_cid(c, row->replicas[r].cid);
+
 			if (row->replicas[r].state != REPLICA_ACTIVE)
 				continue;
-			if (cluster_server_of_cid(c, row->replicas[r].cid) == (int)server)
+			if (on == (int)server)
 				here = true;
 			else
-				elsewhere++;
+				elsewhere += on >= 0;
 		}
 		if (here && elsewhere == 0)
 			return false;

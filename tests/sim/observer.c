@@ -80,6 +80,11 @@ struct observer {
 	struct line *ring;
 	uint64_t lines;
 	struct passed passed[SIM_PROCESSES_MAX][TYPES];
+	/* By process: the last COPY that rolls a chunk forward, and when it refused such a thing, or a write. */
+	struct {
+		uint64_t chunk;
+		uint64_t refused_ns;
+	} room[SIM_PROCESSES_MAX];
 };
 
 struct observer *observer_new(struct sim *sim)
@@ -373,6 +378,8 @@ static void count_answer(struct observer *o, const struct msg *m)
 	case WIRE_NO_SPACE:
 		if (m->type == MSG_WRITE_OK)
 			sim_reach(sim, REACHED_NO_SPACE);
+		if (m->type == MSG_COPY_OK)
+			sim_reach(sim, REACHED_COPY_NO_SPACE);
 		break;
 	case WIRE_BAD_BLOCK:
 		if (m->type == MSG_READ_OK)
@@ -441,6 +448,10 @@ static void count_message(struct observer *o, const struct msg *m)
 	case MSG_LEASE_OK:
 		if (m->status != WIRE_OK)
 			sim_reach(sim, REACHED_LEASE_REFUSED);
+		for (uint32_t i = 0; m->status == WIRE_OK && i < m->u.chunks.count; i++) {
+			if (m->u.chunks.chunks[i].status == WIRE_NO_SPACE)
+				sim_reach(sim, REACHED_NOT_CREATED);
+		}
 		break;
 	case MSG_DELETE:
 		sim_reach(sim, REACHED_DELETE);
@@ -639,6 +650,9 @@ static void on_sent(void *context, struct sim_process *from, struct sim_process 
 		return;
 	o->passed[from->index][m.type].sent++;
 	o->passed[from->index][m.type].last_sent_status = m.status;
+	if (m.status == WIRE_NO_SPACE && (m.type == MSG_WRITE_OK || m.type == MSG_COPY_OK) &&
+	    (m.type == MSG_WRITE_OK || m.u.copy_ok.chunk == o->room[from->index].chunk))
+		o->room[from->index].refused_ns = o->sim->now_ns;
 	switch (m.type) {
 	case MSG_WRITE:
 		on_write_sent(o, from, &m);
@@ -687,10 +701,17 @@ static void on_delivered(void *context, struct sim_process *from, struct sim_pro
 	count_message(o, &m);
 	if (o->sim->before_message && from)
 		o->sim->before_message(o->sim, from, to, m.type);
+	if (m.type == MSG_COPY && m.u.copy.mode == COPY_ROLL)
+		o->room[to->index].chunk = m.u.copy.chunk;
 	if (m.type == MSG_WRITE)
 		on_write_delivered(o, to, &m.u.write);
 	else if (m.type == MSG_READ)
 		on_read_delivered(o, to, connection, &m);
+}
+
+uint64_t observer_no_room_ns(const struct observer *o, const struct sim_process *replica)
+{
+	return o->room[replica->index].refused_ns;
 }
 
 struct net_watch observer_watch(struct observer *o)

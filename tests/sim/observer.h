@@ -20,6 +20,10 @@ void observer_free(struct observer *o);
 struct net_watch observer_watch(struct observer *o);
 /* The process has another disk from now on: it has answered nothing yet. */
 void observer_disk_replaced(struct observer *o, const struct sim_process *process);
+/*
+ * When a replica has last refused, for want of room, what other replicas have accepted: a generation, or a COPY that rolls it forward; 0: never.
+ */
+uint64_t observer_no_room_ns(const struct observer *o, const struct sim_process *replica);
 /* The last frames about a chunk, for the history of a failure. */
 void observer_print_history(const struct observer *o, uint64_t chunk, FILE *out);
 /*

@@ -187,6 +187,45 @@ static void draw_workload(struct params *p, struct prng *r)
 	}
 }
 
+/* What the store needs beside data and journal, and what a disk needs to take part in placement and repair at all. */
+#define TIGHT_OVERHEAD_BYTES (2 * MIB)
+#define TIGHT_DATA_BYTES_MIN (10 * MIB)
+#define TIGHT_ROOM_BYTES     (7 * MIB)
+
+/*
+ * Disks that hold 40 to 85 % of what the volumes on them may hold, and clients that write all over. What users keep in the end leaves
+ * room for a replica of every chunk on each disk.
+ */
+static void draw_tight(struct params *p, struct prng *r)
+{
+	uint64_t volumes_bytes = 0, data_bytes = UINT64_MAX;
+
+	p->tight = true;
+	p->journal_bytes = spread(r, MIB, 4 * MIB);
+	for (unsigned i = 0; i < p->volumes; i++) {
+		p->volume[i].bytes = between(r, 2048, 5120) * 4 * KIB;
+		volumes_bytes += p->volume[i].bytes;
+	}
+	for (unsigned i = 0; i < p->servers; i++) {
+		uint64_t bytes = 0, percent = between(r, 40, 85);
+
+		for (unsigned v = 0; v < p->volumes; v++)
+			bytes += p->volume[v].bytes * p->volume[v].replicas / p->servers;
+		bytes = MAX(TIGHT_DATA_BYTES_MIN, bytes * percent / 100);
+		data_bytes = MIN(data_bytes, bytes);
+		p->disk[i].size_bytes =
+			ROUND_UP(p->journal_bytes + TIGHT_OVERHEAD_BYTES + bytes, UNIT_BYTES);
+	}
+	p->keep_percent = (uint32_t)((data_bytes - TIGHT_ROOM_BYTES) * 100 / volumes_bytes);
+	p->operations = (uint32_t)between(r, 400, 1000);
+	p->think_ns = spread(r, 100000, 20 * NS_PER_MS);
+	p->think_ns = MAX(p->think_ns, p->workload_ns / p->operations / 3);
+	p->hot_percent = (uint32_t)between(r, 0, 30);
+	p->read_percent = (uint32_t)between(r, 10, 40);
+	p->zero_percent = (uint32_t)between(r, 5, 30);
+	p->io_bytes_max = (uint32_t)spread(r, 64 * KIB, 256 * KIB);
+}
+
 /* How likely each kind is, relative to the others, in a seed that has it at all. */
 static const uint32_t weights[FAULT_KINDS] = {
 	[FAULT_CRASH_SERVER] = 10,
@@ -320,6 +359,7 @@ void params_draw(struct params *p, uint64_t seed)
 	struct prng scrub = sim_stream(&sim, "scrub", 0);
 	struct prng workload = sim_stream(&sim, "workload", 0),
 		    mix_stream = sim_stream(&sim, "mix", 0);
+	struct prng space = sim_stream(&sim, "space", 0);
 	uint32_t mix[FAULT_KINDS], sum, count;
 
 	params_calm(p, seed);
@@ -330,6 +370,8 @@ void params_draw(struct params *p, uint64_t seed)
 	p->victim = (uint32_t)prng_below(&mix_stream, p->servers);
 	sum = draw_mix(p, &mix_stream, mix);
 	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)spread(&mix_stream, 4, 120);
+	if (prng_chance(&space, 1, 5))
+		draw_tight(p, &space); /* behind the mix: it needs the volumes' replicas */
 	for (uint32_t i = 0; sum && i < count; i++) {
 		struct prng one = sim_stream(&sim, "fault", i);
 		uint64_t pick = prng_below(&one, sum);
@@ -383,6 +425,9 @@ void params_print(const struct params *p, FILE *out)
 			seconds(p->disk[i].latency_ns) * 1e3, seconds(p->disk[i].jitter_ns) * 1e3,
 			p->disk[i].spike_one_in, seconds(p->disk[i].spike_ns) * 1e3,
 			p->disk[i].power_loss_protected ? ", protected from power loss" : "");
+	if (p->tight)
+		fprintf(out, "the disks are too small: users discard all but %u %% in the end\n",
+			p->keep_percent);
 	fprintf(out, "journals of %" PRIu64 " KiB; clocks (ppm):", p->journal_bytes / KIB);
 	for (unsigned i = 0; i < p->servers + p->metads + p->engines; i++)
 		fprintf(out, " %d", p->rate_ppm[i]);

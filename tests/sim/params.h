@@ -76,6 +76,9 @@ struct params {
 	struct net_character net;
 	struct sim_disk_options disk[SIM_SERVERS_MAX];
 	uint64_t journal_bytes; /* of each; 0: as by default */
+	bool tight; /* the disks are smaller than what the volumes may hold: writes are refused */
+	uint32_t
+		keep_percent; /* tight: of each volume; users discard the rest when the faults have ended */
 	uint64_t rows_latency_ns;
 	int32_t rate_ppm[SIM_HOSTS_MAX];
 	uint64_t io_timeout_ns;

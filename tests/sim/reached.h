@@ -36,13 +36,17 @@
 	X(DISK_ERROR, "answers DISK_ERROR")                                                        \
 	X(BLOCK_REPAIRED, "bad blocks repaired")                                                   \
 	X(NO_SPACE, "writes answered NO_SPACE by a replica")                                       \
+	X(COPY_NO_SPACE, "copies answered NO_SPACE")                                               \
+	X(NOT_CREATED, "chunks not created for want of room")                                      \
 	X(ENOSPC, "operations failed with ENOSPC")                                                 \
+	X(ROOM_AGAIN, "writes acknowledged again after one that failed with ENOSPC")               \
 	X(EIO, "operations failed with EIO")                                                       \
 	X(ESHUTDOWN, "operations failed because the volume was lost")                              \
 	X(TWIN, "writes sent again while the first copy was under way")                            \
 	X(JOURNAL_ROUND, "times that a journal came round")                                        \
 	X(DISK_REPLACED, "disks replaced")                                                         \
 	X(HELD, "runs that end with IO held: a disk lost while another replica was out")           \
+	X(HELD_FULL, "runs that end with IO held: no room for what other replicas have accepted")  \
 	X(COMMIT_LOST, "commits cut off by metad's death")                                         \
 	X(COMMIT_DEPOSED, "commits refused because another metad had taken the store")             \
 	X(METAD_BOTH, "metads that took the store while another one ran")                          \

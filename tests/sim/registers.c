@@ -1,6 +1,7 @@
 /* registers.c - see registers.h. */
 #include "tests/sim/registers.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define NO_SECTOR UINT64_MAX
@@ -233,6 +234,67 @@ static struct entry *entry_of(struct sector *s, uint32_t write)
 	return NULL;
 }
 
+struct matches {
+	bool any;         /* at or above the floor, and not dead */
+	bool below, dead; /* why others are no match */
+	uint64_t lowest, highest;
+};
+
+static struct matches sector_match(const struct registers *r, const struct sector *s,
+				   uint32_t stamp, uint64_t floor)
+{
+	struct matches m = {.lowest = UINT64_MAX};
+
+	if (stamp == 0) {
+		m.any = floor == 0;
+		m.below = floor != 0;
+		if (m.any)
+			m.lowest = 0;
+	}
+	for (uint32_t i = 0; i < s->count; i++) {
+		uint64_t key = key_of(r, s->entries[i].write);
+
+		if (r->writes[s->entries[i].write].stamp != stamp)
+			continue;
+		if (s->entries[i].dead) {
+			m.dead = true;
+		} else if (key < floor) {
+			m.below = true;
+		} else {
+			m.any = true;
+			m.lowest = MIN(m.lowest, key);
+			m.highest = MAX(m.highest, key);
+		}
+	}
+	return m;
+}
+
+/* No engine cuts it: inside one block, or whole blocks of one chunk and not too many. */
+static bool is_one_piece(const struct registers *r, const struct write_record *w)
+{
+	if (w->offset / BLOCK_BYTES == (w->offset + w->bytes - 1) / BLOCK_BYTES)
+		return true;
+	return w->offset % BLOCK_BYTES == 0 && w->bytes % BLOCK_BYTES == 0 &&
+	       w->bytes <= IO_BYTES_MAX &&
+	       w->offset / r->chunk_bytes == (w->offset + w->bytes - 1) / r->chunk_bytes;
+}
+
+static void write_refused(struct registers *r, uint32_t number)
+{
+	const struct write_record *w = &r->writes[number];
+
+	for (uint64_t i = w->offset / SECTOR_BYTES; i < (w->offset + w->bytes) / SECTOR_BYTES;
+	     i++) {
+		struct sector *s = &r->sectors[i];
+
+		entry_of(s, number)->dead = true;
+		if (s->floor == key_of(r, number) && !sector_match(r, s, w->stamp, s->floor).any)
+			fail_sector(r, "settled writes", i,
+				    "a write is refused for want of room that a read has shown",
+				    w->stamp);
+	}
+}
+
 void registers_write_done(struct registers *r, uint32_t number, int status)
 {
 	struct write_record *w = &r->writes[number];
@@ -241,6 +303,8 @@ void registers_write_done(struct registers *r, uint32_t number, int status)
 	w->ended_ns = r->sim->now_ns;
 	w->status = status;
 	w->outcome = status ? FAILED : ACKNOWLEDGED;
+	if (status == -ENOSPC && is_one_piece(r, w))
+		write_refused(r, number);
 	if (status)
 		return;
 	for (uint64_t i = w->offset / SECTOR_BYTES; i < (w->offset + w->bytes) / SECTOR_BYTES;
@@ -293,41 +357,6 @@ struct register_read *registers_read(struct registers *r, uint32_t attachment, u
 		read->floors[i] = r->sectors[offset / SECTOR_BYTES + i].floor;
 	TAILQ_INSERT_TAIL(&r->reads, read, link);
 	return read;
-}
-
-struct matches {
-	bool any;         /* at or above the floor, and not dead */
-	bool below, dead; /* why others are no match */
-	uint64_t lowest, highest;
-};
-
-static struct matches sector_match(const struct registers *r, const struct sector *s,
-				   uint32_t stamp, uint64_t floor)
-{
-	struct matches m = {.lowest = UINT64_MAX};
-
-	if (stamp == 0) {
-		m.any = floor == 0;
-		m.below = floor != 0;
-		if (m.any)
-			m.lowest = 0;
-	}
-	for (uint32_t i = 0; i < s->count; i++) {
-		uint64_t key = key_of(r, s->entries[i].write);
-
-		if (r->writes[s->entries[i].write].stamp != stamp)
-			continue;
-		if (s->entries[i].dead) {
-			m.dead = true;
-		} else if (key < floor) {
-			m.below = true;
-		} else {
-			m.any = true;
-			m.lowest = MIN(m.lowest, key);
-			m.highest = MAX(m.highest, key);
-		}
-	}
-	return m;
 }
 
 /* Writes newer than what was seen, and over when the read began: they have not happened. */

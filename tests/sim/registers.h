@@ -9,7 +9,8 @@
  * A sector's floor is the oldest write that may still be its content: the newest that was acknowledged or seen by a completed
  * read. A read must return a write at or above the floor that the sector had when the read began. A write that had failed
  * when a read began, or that an earlier attachment left behind, and that this read did not see, has not happened: it is dead,
- * and must never be seen or acknowledged later.
+ * and must never be seen or acknowledged later. So is, at once, a write in one piece that was refused for want of room: -ENOSPC says that
+ * nothing of it was done.
  */
 #ifndef COPYHOLD_SIM_REGISTERS_H
 #define COPYHOLD_SIM_REGISTERS_H

@@ -4,9 +4,11 @@
  */
 #include "tests/sim/registers.h"
 
+#include <errno.h>
+
 /*
  * One step a character pair: verb, then the name of a write or read.
- *   w1 begin write 1 (attachment a), a1 acknowledge it, f1 fail it; z1 begin zeroing as write 1
+ *   w1 begin write 1 (attachment a), a1 acknowledge it, f1 fail it, n1 refuse it for want of room; z1 begin zeroing as write 1
  *   r1 begin read 1, then =1:2  read 1 returns the content of write 2 (0: zeros)
  *   A  a new attachment takes over: later verbs are of it; B verbs of the one before again
  *   s1:2 write 1 begins with the stamp of write 2 (a repeat)
@@ -30,6 +32,14 @@ static const struct history histories[] = {
 	{"w1 f1 r1 =1:1 r2 =2:0", false},
 	{"w1 f1 r1 =1:0 r2 =2:0", true},
 	{"w1 r1 f1 =1:0 r2 =2:1", true}, /* the read began before the failure */
+	{"w1 n1 r1 =1:0 r2 =2:0", true},
+	{"w1 n1 r1 =1:1", false},        /* refused for want of room, and done */
+	{"w1 r1 n1 =1:1", false},        /* whenever the read began */
+	{"w1 r1 =1:1 n1", false},        /* seen, and then refused */
+	{"w1 s2:1 r1 =1:1 n1 a2", true}, /* the other copy of it was seen */
+	{"w1 s2:1 n1 a2 r1 =1:1", true},
+	{"w1 s2:1 a1 n2 r1 =1:1", true},
+	{"w1 s2:1 n1 n2 r1 =1:1", false},
 	{"w1 a1 z2 a2 r1 =1:0", true},
 	{"w1 a1 z2 a2 w3 a3 z4 r1 =1:0", true},
 	{"w1 a1 z2 r1 =1:0 r2 =2:1", false},
@@ -75,7 +85,11 @@ static void play_step(struct player *p, const char *s)
 		break;
 	case 'a':
 	case 'f':
-		registers_write_done(p->r, p->write[n], s[0] == 'a' ? 0 : -5);
+	case 'n':
+		registers_write_done(p->r, p->write[n],
+				     s[0] == 'a'   ? 0
+				     : s[0] == 'f' ? -EIO
+						   : -ENOSPC);
 		break;
 	case 'r':
 		p->read[n] = registers_read(p->r, p->attachment[p->now], 0, SECTOR_BYTES);

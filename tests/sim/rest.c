@@ -412,6 +412,21 @@ static void tools_check(struct cluster *c, unsigned server)
 	sim_fini(&t.world);
 }
 
+/* No place is lost, or used by two: what is in use is what the chunks say, summed up. (Nothing here makes clones.) */
+static void space_check(struct cluster *c, unsigned server, const struct store *store)
+{
+	struct store_counters now = store_counters(store);
+	struct store_chunk chunk;
+	uint64_t bytes = 0;
+
+	for (uint64_t id = 0; store_chunk_next(store, &id, &chunk); id = chunk.chunk + 1)
+		bytes += chunk.allocated_bytes;
+	if (bytes != now.used_bytes)
+		sim_fail(&c->sim, "space is exact", 0,
+			 "c%u has %llu bytes in use, its chunks hold %llu", server,
+			 (unsigned long long)now.used_bytes, (unsigned long long)bytes);
+}
+
 bool rest_check(struct cluster *c, enum rest_depth depth)
 {
 	struct inspected *disks = xcalloc(SIM_SERVERS_MAX, sizeof *disks);
@@ -426,6 +441,8 @@ bool rest_check(struct cluster *c, enum rest_depth depth)
 			sim_fail(&c->sim, "disks open after a crash", 0,
 				 "the disk of c%u can't be opened: %d %s", i, disks[i].status,
 				 disks[i].why);
+		if (!disks[i].status)
+			space_check(c, i, disks[i].store);
 	}
 	for (unsigned i = 0; i < c->params.servers && depth == REST_EQUAL && !c->sim.failed; i++) {
 		if (c->servers[i].formatted && sim_disk_is_sound(c->servers[i].disk))

@@ -61,7 +61,7 @@ static bool run_in_child(const struct scenario *s)
 
 static const struct scenario *const *const tables[] = {scenarios_basic, scenarios_interleavings,
 						       scenarios_joins, scenarios_failures,
-						       scenarios_found};
+						       scenarios_space, scenarios_found};
 
 int scenario_list(void)
 {

@@ -8,6 +8,7 @@ extern const struct scenario *const scenarios_basic[];
 extern const struct scenario *const scenarios_interleavings[];
 extern const struct scenario *const scenarios_joins[];
 extern const struct scenario *const scenarios_failures[];
+extern const struct scenario *const scenarios_space[];
 extern const struct scenario *const scenarios_found[];
 
 #endif

@@ -5,8 +5,6 @@
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
 
-#include <errno.h>
-
 #define SECONDS(n) ((n)*NS_PER_S)
 #define HERE       (64 * KIB) /* an offset of the first chunk */
 #define BYTES      (16 * KIB)
@@ -601,76 +599,13 @@ static const struct scenario older_rows = {
 	.drive = drive_older_rows,
 };
 
-/* Row 27. */
-static void shape_full(struct params *p)
-{
-	shape_scripted(p);
-	p->engines = 1;
-	p->volume[0].bytes = 192 * MIB;
-	for (unsigned i = 0; i < SIM_SERVERS_MAX; i++)
-		p->disk[i].size_bytes = 96 * MIB;
-}
-
-#define FULL_BYTES (256 * KIB)
-
-/* Writes on and on until there is no room; false if that never happens, or something else does. */
-static bool fill_up(struct cluster *c)
-{
-	static struct scripted result;
-
-	for (uint64_t at = 0; at + FULL_BYTES <= c->params.volume[0].bytes && !c->sim.failed;
-	     at += FULL_BYTES) {
-		try_write(c, 0, 0, at, FULL_BYTES, &result);
-		for (unsigned i = 0; i < 3000 && result.status == 1 && !c->sim.failed; i++)
-			run_for(c, 10 * NS_PER_MS);
-		if (result.status)
-			return step_expect(c, result.status == -ENOSPC,
-					   "a full disk is named, nothing hangs");
-	}
-	return step_expect(c, false, "the disks are full at some time");
-}
-
-static bool drive_full(struct cluster *c)
-{
-	static struct scripted zeroing;
-
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !fill_up(c))
-		return false;
-	for (uint64_t at = 0; at < 16 * MIB; at += MIB) {
-		user_write(c->engines[0].users[0], at, MIB, 0, &zeroing);
-		for (unsigned i = 0; i < 3000 && zeroing.status == 1; i++)
-			run_for(c, 10 * NS_PER_MS);
-		if (!step_expect(c, zeroing.status == 0, "a full disk takes zeroing"))
-			return false;
-	}
-	return run_for(c, SECONDS(10)) && step_write(c, 0, 0, 0, FULL_BYTES, SECONDS(10));
-}
-
-static const struct scenario full = {
-	.name = "full-and-discarded",
-	.story = "All replicas are full: writes fail with ENOSPC before they take a generation, so "
-		 "a discard behind them frees room.",
-	.shape = shape_full,
-	.drive = drive_full,
-};
-
 const struct scenario *const scenarios_interleavings[] = {
-	&heartbeats_go_on,
-	&restart_in_partition,
-	&meta_restarts,
-	&rejoin_unacknowledged,
-	&interrupted_roll,
-	&roll_of_one,
-	&fence_and_restart,
-	&sync_on_dead_disk,
-	&late_answers,
-	&late_read,
-	&suspended,
-	&only_local,
-	&repair_lease,
-	&too_few,
-	&older_rows,
-	&full,
-	NULL,
+	&heartbeats_go_on,  &restart_in_partition,
+	&meta_restarts,     &rejoin_unacknowledged,
+	&interrupted_roll,  &roll_of_one,
+	&fence_and_restart, &sync_on_dead_disk,
+	&late_answers,      &late_read,
+	&suspended,         &only_local,
+	&repair_lease,      &too_few,
+	&older_rows,        NULL,
 };

@@ -1,6 +1,8 @@
 /* steps.c - see steps.h. */
 #include "tests/sim/steps.h"
 
+#include <errno.h>
+
 #define STEP_NS (10 * NS_PER_MS)
 
 static struct user *user_on(const struct cluster *c, unsigned engine, unsigned volume)
@@ -127,6 +129,22 @@ bool step_write(struct cluster *c, unsigned engine, unsigned volume, uint64_t of
 	try_write(c, engine, volume, offset, bytes, &result);
 	return step_expect(c, wait_for(c, &result, within_ns) && result.status == 0,
 			   "the write is acknowledged in time");
+}
+
+#define FILL_BYTES (256 * KIB)
+
+bool step_fill(struct cluster *c, unsigned engine, unsigned volume)
+{
+	static struct scripted result;
+
+	for (uint64_t at = 0; at + FILL_BYTES <= c->volumes[volume].bytes; at += FILL_BYTES) {
+		try_write(c, engine, volume, at, FILL_BYTES, &result);
+		if (!step_done(c, &result, 30 * NS_PER_S))
+			return false;
+		if (result.status)
+			return step_expect(c, result.status == -ENOSPC, "a full disk is named");
+	}
+	return step_expect(c, false, "the disks are full at some time");
 }
 
 bool step_read(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset, uint64_t bytes,

@@ -17,6 +17,8 @@ bool step_detach(struct cluster *c, unsigned engine, unsigned volume);
 /* Fresh content; acknowledged within `within_ns`. */
 bool step_write(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset,
 		uint64_t bytes, uint64_t within_ns);
+/* Writes from the beginning on until there is no room: each write ends within 30 s, the last one with ENOSPC. */
+bool step_fill(struct cluster *c, unsigned engine, unsigned volume);
 bool step_read(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset, uint64_t bytes,
 	       uint64_t within_ns);
 void try_write(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset, uint64_t bytes,

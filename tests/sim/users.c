@@ -6,6 +6,8 @@
 
 /* How often a client looks whether it may begin. */
 #define IDLE_NS (50 * NS_PER_MS)
+/* What a client gives back at once that was refused for want of room. */
+#define TRIM_BYTES (2 * MIB)
 
 enum verb {
 	VERB_READ,
@@ -19,7 +21,7 @@ struct operation {
 	struct engine_request request;
 	struct user *user;
 	struct client *
-		client; /* NULL: scripted, or of a verification, or a copy whose other copy has been answered */
+		client; /* NULL: scripted, or of a sweep, or a copy whose other copy has been answered */
 	struct operation *twin;
 	enum verb verb;
 	uint64_t offset, bytes;
@@ -28,7 +30,7 @@ struct operation {
 	struct register_read *read;
 	uint8_t *memory;
 	struct scripted *scripted;
-	bool verifying;
+	bool sweeping;
 	struct sim_event repeat;
 	TAILQ_ENTRY(operation) link;
 };
@@ -39,6 +41,7 @@ struct client {
 	struct sim_event next;
 	unsigned under_way;
 	uint32_t begun;
+	bool trims; /* what it does next: it was refused for want of room */
 };
 
 struct user {
@@ -53,11 +56,13 @@ struct user {
 	struct client clients[SIM_CLIENTS_MAX];
 	TAILQ_HEAD(, operation) operations;
 	unsigned operation_count;
-	/* verification */
-	uint64_t verify_next;
-	unsigned verify_under_way, verify_failed;
-	void (*verify_done)(void *context, struct user *user, unsigned failed);
-	void *verify_context;
+	bool refused; /* for want of room, and nothing was acknowledged since */
+	/* a sweep over the whole volume: verification, or discarding */
+	enum verb sweep_verb;
+	uint64_t sweep_next;
+	unsigned sweep_under_way, sweep_failed;
+	void (*sweep_done)(void *context, struct user *user, unsigned failed);
+	void *sweep_context;
 };
 
 static struct sim *sim_of(const struct user *user)
@@ -102,7 +107,7 @@ static void on_detached(void *context, int status)
 
 static void detach_if_idle(struct user *user)
 {
-	if (user->operation_count || user->verify_done || !user->volume)
+	if (user->operation_count || user->sweep_done || !user->volume)
 		return;
 	if (user->state != USER_DETACHING && user->state != USER_LOST)
 		return;
@@ -130,7 +135,7 @@ static void user_lost(struct user *user)
 /* ---- operations ---- */
 
 static void client_plan(struct client *client, uint64_t delay_ns);
-static void verify_more(struct user *user);
+static void sweep_more(struct user *user);
 
 static void operation_settled(struct operation *op)
 {
@@ -172,6 +177,18 @@ static void check_status(struct operation *op)
 	(void)c;
 }
 
+/* A full disk is no end: what is discarded makes room. */
+static void note_room(const struct operation *op)
+{
+	struct user *user = op->user;
+
+	if (op->verb != VERB_WRITE || (op->request.status && op->request.status != -ENOSPC))
+		return;
+	if (user->refused && !op->request.status)
+		sim_reach(sim_of(user), REACHED_ROOM_AGAIN);
+	user->refused = op->request.status;
+}
+
 static void on_done(struct engine_request *request)
 {
 	struct operation *op = request->context;
@@ -189,20 +206,22 @@ static void on_done(struct engine_request *request)
 		user_lost(user);
 	if (op->scripted)
 		op->scripted->status = status;
-	if (op->verifying) {
-		user->verify_under_way--;
-		user->verify_failed += status != 0;
+	if (op->sweeping) {
+		user->sweep_under_way--;
+		user->sweep_failed += status != 0;
 	}
+	note_room(op);
 	/* To the client a write is over with the first answer to any of its copies. */
 	if (client) {
 		if (op->twin)
 			op->twin->client = NULL;
 		client->under_way--;
+		client->trims |= status == -ENOSPC && prng_chance(&client->random, 1, 4);
 		client_plan(client, 1);
 	}
 	operation_free(op);
-	if (user->verify_done)
-		verify_more(user);
+	if (user->sweep_done)
+		sweep_more(user);
 	detach_if_idle(user);
 }
 
@@ -332,6 +351,13 @@ static void client_operate(struct client *client)
 	enum verb verb = pick_verb(p, &client->random);
 
 	pick_range(user, &client->random, &offset, &bytes);
+	if (client->trims) {
+		verb = VERB_DISCARD;
+		bytes = MIN(user->target->bytes, TRIM_BYTES);
+		offset = BLOCK_BYTES * prng_below(&client->random,
+						  (user->target->bytes - bytes) / BLOCK_BYTES + 1);
+		client->trims = false;
+	}
 	op = operation_new(user, verb, offset, bytes);
 	op->client = client;
 	op->repeat.run = repeat_run;
@@ -514,39 +540,69 @@ bool volume_in_use(const struct cluster *c, unsigned volume)
 	return false;
 }
 
-/* ---- verification ---- */
+/* ---- sweeps: verification, and giving back what is not kept ---- */
 
-#define VERIFY_BYTES (256 * KIB)
+#define SWEEP_BYTES (256 * KIB)
 
-static void verify_more(struct user *user)
+/* Spread evenly: of 100 pieces keep_percent. */
+static bool is_kept(const struct user *user, uint64_t piece)
 {
-	while (user->verify_next < user->target->bytes && user->verify_under_way < 4 &&
-	       user->state == USER_ATTACHED) {
-		uint64_t bytes = MIN(VERIFY_BYTES, user->target->bytes - user->verify_next);
-		struct operation *op = operation_new(user, VERB_READ, user->verify_next, bytes);
+	uint64_t percent = user->cluster->params.keep_percent;
 
-		op->verifying = true;
-		user->verify_next += bytes;
-		user->verify_under_way++;
+	return (piece + 1) * percent / 100 > piece * percent / 100;
+}
+
+static void sweep_more(struct user *user)
+{
+	while (user->sweep_next < user->target->bytes && user->sweep_under_way < 4 &&
+	       user->state == USER_ATTACHED) {
+		uint64_t offset = user->sweep_next;
+		uint64_t bytes = MIN(SWEEP_BYTES, user->target->bytes - offset);
+		struct operation *op;
+
+		user->sweep_next += bytes;
+		if (user->sweep_verb == VERB_DISCARD && is_kept(user, offset / SWEEP_BYTES))
+			continue;
+		op = operation_new(user, user->sweep_verb, offset, bytes);
+		op->sweeping = true;
+		user->sweep_under_way++;
 		operation_submit(op);
 	}
-	if (user->verify_under_way == 0) {
-		void (*done)(void *context, struct user *user, unsigned failed) = user->verify_done;
+	if (user->sweep_under_way == 0) {
+		void (*done)(void *context, struct user *user, unsigned failed) = user->sweep_done;
 
-		user->verify_done = NULL;
-		done(user->verify_context, user, user->verify_failed);
+		user->sweep_done = NULL;
+		done(user->sweep_context, user, user->sweep_failed);
 	}
+}
+
+static void sweep(struct user *user, enum verb verb,
+		  void (*done)(void *context, struct user *user, unsigned failed), void *context)
+{
+	assert(user->state == USER_ATTACHED && !user->sweep_done);
+	user->sweep_verb = verb;
+	user->sweep_next = 0;
+	user->sweep_failed = 0;
+	user->sweep_done = done;
+	user->sweep_context = context;
+	sweep_more(user);
+}
+
+bool user_sweeps(const struct user *user)
+{
+	return user->sweep_done != NULL;
 }
 
 void user_verify(struct user *user, void (*done)(void *context, struct user *user, unsigned failed),
 		 void *context)
 {
-	assert(user->state == USER_ATTACHED && !user->verify_done);
-	user->verify_next = 0;
-	user->verify_failed = 0;
-	user->verify_done = done;
-	user->verify_context = context;
-	verify_more(user);
+	sweep(user, VERB_READ, done, context);
+}
+
+void user_trim(struct user *user, void (*done)(void *context, struct user *user, unsigned failed),
+	       void *context)
+{
+	sweep(user, VERB_DISCARD, done, context);
 }
 
 /* ---- scripted operations ---- */

@@ -37,6 +37,11 @@ bool volume_in_use(const struct cluster *c, unsigned volume);
 /* Reads the whole volume through this user and checks it; calls done once. */
 void user_verify(struct user *user, void (*done)(void *context, struct user *user, unsigned failed),
 		 void *context);
+/* Discards all but keep_percent of the volume; likewise. */
+void user_trim(struct user *user, void (*done)(void *context, struct user *user, unsigned failed),
+	       void *context);
+/* One of these is under way: no other may begin. */
+bool user_sweeps(const struct user *user);
 
 /* For scenarios: one operation, its completion in *status (1 while it is under way). */
 struct scripted {
