@@ -131,9 +131,9 @@ static void retry_failed(struct step *s)
 		if (p->state != SLOT_FAILED || !p->peer->connection || s->now_ns < p->retry_ns)
 			continue;
 		p->state = SLOT_NEW;
-		if (o->phase == OWNER_ROLLING)
+		if (o->phase == OWNER_ROLLING && !p->absent)
 			owner_start_sync(s);
-		else if (o->phase == OWNER_IO)
+		else if (o->phase != OWNER_SYNCING)
 			owner_ask_sync(s, i);
 	}
 }
@@ -214,8 +214,8 @@ void owner_adopt_list(struct step *s, const struct msg_chunk *chunk)
 		if (owner_find_slot(o, chunk->replicas[i].cid) < 0)
 			slot_add(s, &chunk->replicas[i]);
 	}
-	if (o->phase == OWNER_ROLLING)
-		owner_start_sync(s); /* with fewer replicas: compare again from the start */
+	if (o->phase == OWNER_ROLLING || o->phase == OWNER_SHORT)
+		owner_start_sync(s); /* with other replicas: compare again from the start */
 }
 
 static void granted(struct step *s, const struct msg_chunk *chunk)
@@ -294,7 +294,7 @@ static void peer_down(struct step *s, unsigned slot)
 	/* Before IO what was answered on this connection is asked again: it can't be compared with the others' out of reach. */
 	if (p->state == SLOT_ASKED || (o->phase == OWNER_SYNCING && p->state == SLOT_SYNCED))
 		p->state = SLOT_NEW;
-	if (o->phase == OWNER_ROLLING)
+	if ((o->phase == OWNER_ROLLING || o->phase == OWNER_SHORT) && !p->absent)
 		owner_start_sync(s);
 }
 
@@ -442,6 +442,10 @@ void owner_progress(struct step *s)
 		owner_roll_progress(s);
 	if (!s->data || o->phase != OWNER_IO)
 		owner_change_progress(s);
+	if (o->phase == OWNER_SHORT && !o->returning) {
+		owner_join_progress(s);
+		owner_pump(s);
+	}
 	if (o->phase == OWNER_IO) {
 		owner_settle(s);
 		if (!o->returning) {
@@ -553,7 +557,7 @@ bool owner_needs_tick(const struct owner *o)
 	if (o->phase == OWNER_FENCED)
 		return false;
 	if (!TAILQ_EMPTY(&o->requests) || o->phase == OWNER_SYNCING || o->phase == OWNER_ROLLING ||
-	    o->change.asked || o->returning || owner_scrubs(o))
+	    o->phase == OWNER_SHORT || o->change.asked || o->returning || owner_scrubs(o))
 		return true;
 	FOR_EACH_SLOT (o, i) {
 		if (o->slots[i].listed == REPLICA_FILLING || o->slots[i].state == SLOT_FAILED)

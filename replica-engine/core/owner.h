@@ -125,6 +125,7 @@ enum owner_phase {
 	OWNER_IDLE,
 	OWNER_SYNCING,
 	OWNER_ROLLING,
+	OWNER_SHORT, /* too few ACTIVE ones can be had for IO: those that are there fill another one */
 	OWNER_IO,
 	OWNER_FENCED,
 };
@@ -158,6 +159,7 @@ struct owner_slot {
 	bool streaming; /* synced on the present connection: new generations are sent as they come */
 	bool creating;  /* CREATE was sent since SYNC said NOT_FOUND */
 	bool taken_out;
+	bool absent;     /* can't be had, nor be evicted: rolling and SHORT do without it */
 	bool rolling;    /* its MEND_BEGIN is durable: units may be rolled there */
 	bool mending;    /* as it last said */
 	bool unreadable; /* as the reference it could not be read: another one is, if there is any */

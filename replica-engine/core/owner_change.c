@@ -127,7 +127,7 @@ static bool waited_for(const struct step *s, unsigned slot, uint64_t *since_ns)
 	const struct owner_slot *p = &o->slots[slot];
 	struct owner_request *r;
 
-	if (o->phase == OWNER_SYNCING || o->phase == OWNER_ROLLING) {
+	if (o->phase != OWNER_IO) {
 		*since_ns = MAX(p->asked_ns, p->promise_until_ns);
 		return (!TAILQ_EMPTY(&o->requests) || o->wanted || p->peer->dead) &&
 		       rolls_or_syncs(o, slot, since_ns);
@@ -186,6 +186,11 @@ static const char *why_evict(const struct step *s, unsigned slot)
 	return NULL;
 }
 
+bool owner_is_out(const struct step *s, unsigned slot)
+{
+	return why_evict(s, slot) != NULL;
+}
+
 unsigned owner_others_synced(const struct step *s, unsigned slot)
 {
 	const struct owner *o = s->o;
@@ -226,7 +231,7 @@ void owner_change_progress(struct step *s)
 {
 	struct owner *o = s->o;
 
-	if (o->phase == OWNER_IO)
+	if (o->phase == OWNER_IO || o->phase == OWNER_SHORT)
 		hurry_reads(s);
 	if (o->change.asked || s->now_ns < o->change.retry_ns)
 		return;

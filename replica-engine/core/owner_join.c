@@ -268,9 +268,14 @@ static void filling_progress(struct step *s, unsigned slot)
 		break;
 	case SLOT_JOINED:
 		if (p->invalid_units == 0 && p->copies == 0)
-			owner_ask_change(s, CHANGE_PROMOTE, slot, "filled");
-		else
+			owner_ask_change(s, CHANGE_PROMOTE, slot,
+					 o->phase == OWNER_SHORT
+						 ? "filled while IO is held: too few are ACTIVE"
+						 : "filled");
+		else {
+			owner_pump(s); /* what can be sent is, before copies stand in its way */
 			copy_more(s, slot);
+		}
 		break;
 	default:
 		break;

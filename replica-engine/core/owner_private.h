@@ -143,6 +143,8 @@ void owner_filled_unit(struct step *s, struct owner_request *r, enum wire_status
 
 /* owner_change.c */
 void owner_change_progress(struct step *s);
+/* To be evicted: it has failed, or something waits for it in vain. */
+bool owner_is_out(const struct step *s, unsigned slot);
 /* Those that could carry on without this one: synced, and not out of reach themselves. */
 unsigned owner_others_synced(const struct step *s, unsigned slot);
 void owner_change_answered(struct step *s, enum wire_status status, const struct msg_list *list);

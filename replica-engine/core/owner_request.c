@@ -2,9 +2,13 @@
  * owner_request.c - the order of requests.
  *
  * All requests that are not completed stand in one list in the order of their arrival. Two of them conflict if their block
- * ranges overlap, unless both only read (COPY and SCRUB only read their unit). A request waits for all earlier ones that it
+ * ranges overlap, unless both only read (SCRUB only reads its unit). A request waits for all earlier ones that it
  * conflicts with: `blockers` counts them; whoever leaves the list takes one off each later one that it conflicted
  * with. With blockers == 0 a request is READY; the pump lets ready requests go as phase, grants, window and joins allow.
+ *
+ * A COPY that fills reads its unit, too, and waits for writes that its source may have: those that were sent. The others, whenever they came,
+ * wait for it: one that came first may itself be waiting for a grant that only comes when the replica that is being filled
+ * takes the place of another one. So the pump sends no write to a unit with a COPY.
  * Ready requests never conflict with each other, so the pump may skip one that can't go yet. (A window of some hundred
  * requests is walked: cheaper than a tree at these lengths.)
  */
@@ -16,16 +20,33 @@ static bool only_reads(const struct owner_request *r)
 	       r->operation == OWNER_EXTENTS || r->operation == OWNER_SCRUB;
 }
 
+static bool overlap(const struct owner_request *a, const struct owner_request *b)
+{
+	return a->block_offset < b->block_offset + b->block_bytes &&
+	       b->block_offset < a->block_offset + a->block_bytes;
+}
+
 static bool conflict(const struct owner_request *a, const struct owner_request *b)
 {
 	if (only_reads(a) && only_reads(b))
 		return false;
-	/* A COPY passes what its source has and its destination is not to get: see owner_join.c. */
-	if ((a->operation == OWNER_COPY && b->generation && b->generation <= a->generation) ||
-	    (b->operation == OWNER_COPY && a->generation && a->generation <= b->generation))
+	/* A COPY passes what its source has and its destination is not to get: see owner_join.c. Nor does it wait for what is not sent. */
+	if ((a->operation == OWNER_COPY && b->generation <= a->generation) ||
+	    (b->operation == OWNER_COPY && a->generation <= b->generation))
 		return false;
-	return a->block_offset < b->block_offset + b->block_bytes &&
-	       b->block_offset < a->block_offset + a->block_bytes;
+	return overlap(a, b);
+}
+
+/* No generation is sent to a unit while it is copied. */
+static bool waits_for_copy(const struct owner *o, const struct owner_request *r)
+{
+	for (unsigned i = 0; o->copies && i < OWNER_COPIES_MAX; i++) {
+		const struct owner_request *copy = &o->copy_pool[i];
+
+		if (copy->state != OWNER_REQUEST_DONE && overlap(copy, r))
+			return true;
+	}
+	return false;
 }
 
 static void check_range(const struct owner *o, const struct owner_request *r)
@@ -163,6 +184,14 @@ static void start_read(struct step *s, struct owner_request *r)
 	r->state = OWNER_REQUEST_READY;
 }
 
+/* May this write, zero or discard take its generation now? */
+static bool may_send(const struct owner *o, const struct owner_request *r)
+{
+	if (o->phase != OWNER_IO || o->joining >= 0)
+		return false;
+	return !waits_for_copy(o, r);
+}
+
 /* Lets one ready request go if it may. True if that completed it, which may have made others ready. */
 static bool let_go(struct step *s, struct owner_request *r, bool may_read, bool *window_full)
 {
@@ -179,7 +208,7 @@ static bool let_go(struct step *s, struct owner_request *r, bool may_read, bool 
 	} else if (r->operation == OWNER_READ || (below_block(r) && !r->merged)) {
 		if (may_read)
 			start_read(s, r);
-	} else if (o->joining < 0 && !*window_full) {
+	} else if (!*window_full && may_send(o, r)) {
 		*window_full = !owner_send_write(s, r);
 		return r->state == OWNER_REQUEST_DONE;
 	}

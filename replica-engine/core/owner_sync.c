@@ -8,6 +8,12 @@
  * interrupted roll-forward shows. Any change of the set of replicas during this starts over from SYNC, since
  * their positions and versions are not what they were.
  *
+ * Where an ACTIVE replica can be had no more (its disk is lost, its host is gone) and can't be evicted, since fewer than min_replicas would
+ * remain, the others are made level as always, and then fill the replica that metad has added, in the phase SHORT: no generation is
+ * sent and nothing is read in it. Each of them holds every acknowledged write, or it would not be ACTIVE, and one of
+ * them fences the former owner; so what they fill is as good as they are. With it ACTIVE there are enough to evict the other.
+ * Whatever happens to the set of replicas in this phase, all starts over from SYNC.
+ *
  * In the phase IO the same SYNC resumes a replica after a broken connection: its answer says what it has, and
  * what it has not answered is sent again.
  */
@@ -36,13 +42,19 @@ void owner_start_sync(struct step *s)
 	FOR_EACH_SLOT (o, i) {
 		struct owner_slot *p = &o->slots[i];
 
+		owner_stop_stream(o, i);
+		if (!p->counts) {
+			if (p->state != SLOT_NEW)
+				owner_leave_out(s, i);
+			continue;
+		}
 		owner_slot_forget_versions(p);
-		p->rolling = false;
+		p->rolling = p->absent = false;
 		if (p->state == SLOT_FAILED)
 			continue;
 		p->exchange_id = 0;
 		p->state = SLOT_NEW;
-		if (p->counts && p->peer->connection)
+		if (p->peer->connection)
 			owner_ask_sync(s, i);
 	}
 }
@@ -111,7 +123,7 @@ static void not_found(struct step *s, unsigned slot)
 {
 	struct owner_slot *p = &s->o->slots[slot];
 
-	if (p->creating || s->o->phase == OWNER_IO) {
+	if (p->creating || s->o->phase == OWNER_IO || s->o->phase == OWNER_SHORT) {
 		if (p->counts)
 			owner_slot_failed(s, slot);
 		else
@@ -156,6 +168,8 @@ void owner_sync_answered(struct step *s, unsigned slot, const struct msg *msg)
 	p->invalid_units = ok->invalid_units;
 	if (o->phase == OWNER_IO && p->counts)
 		resumed(s, slot, ok);
+	else if (p->absent && (o->phase == OWNER_ROLLING || o->phase == OWNER_SHORT))
+		owner_start_sync(s); /* it is there after all */
 	else if (p->state == SLOT_ASKED || p->state == SLOT_NEW)
 		p->state = SLOT_SYNCED;
 }
@@ -183,6 +197,8 @@ static int find_reference(const struct owner *o)
 	FOR_EACH_SLOT (o, i) {
 		const struct owner_slot *p = &o->slots[i];
 
+		if (p->absent)
+			continue;
 		if (!p->counts || p->invalid_units || p->position.generation < o->floor)
 			continue;
 		if (best < 0 || better_reference(p, &o->slots[best]))
@@ -208,24 +224,40 @@ bool owner_roll_elsewhere(struct step *s)
 	return false;
 }
 
+/* A failed one stays mending until it is evicted or asked again: what it holds is not the reference's. */
+static bool to_be_level(const struct owner_slot *p)
+{
+	return p->counts && p->state != SLOT_FAILED && !p->absent;
+}
+
+static unsigned absent_count(const struct owner *o)
+{
+	unsigned n = 0;
+
+	FOR_EACH_SLOT (o, i)
+		n += o->slots[i].counts && o->slots[i].absent;
+	return n;
+}
+
 static bool level(const struct owner_slot *p, const struct owner_slot *reference)
 {
 	return version_equal(p->position, reference->position) && p->digest == reference->digest &&
 	       !p->mending && !p->invalid_units;
 }
 
+/* Those that count are level, all of them (IO) or all that can be had (SHORT). */
 static void start_io(struct step *s)
 {
 	struct owner *o = s->o;
 	const struct owner_slot *reference = &o->slots[o->reference];
 
-	o->phase = OWNER_IO;
+	o->phase = absent_count(o) ? OWNER_SHORT : OWNER_IO;
 	o->position = reference->position;
 	o->sent = o->settled = reference->position.generation;
 	FOR_EACH_SLOT (o, i) {
 		struct owner_slot *p = &o->slots[i];
 
-		if (!p->counts)
+		if (!p->counts || p->absent)
 			continue;
 		assert(p->state == SLOT_SYNCED && level(p, reference));
 		owner_slot_forget_versions(p);
@@ -235,10 +267,23 @@ static void start_io(struct step *s)
 	}
 }
 
-void owner_sync_progress(struct step *s)
+/* One that is not there can be done without for SHORT only if it can't be evicted, and if there is something to fill. */
+static bool can_be_absent(const struct step *s, unsigned slot)
+{
+	const struct owner *o = s->o;
+	bool fills = false;
+
+	FOR_EACH_SLOT (o, i)
+		fills |= o->slots[i].listed == REPLICA_FILLING && !o->slots[i].counts;
+	return fills && owner_others_synced(s, slot) > 0 && owner_is_out(s, slot) &&
+	       owner_others_synced(s, slot) < o->min_replicas;
+}
+
+/* True if all that count have answered SYNC, but for those that are absent. */
+static bool all_answered(struct step *s)
 {
 	struct owner *o = s->o;
-	bool equal = true;
+	bool all = true;
 
 	FOR_EACH_SLOT (o, i) {
 		struct owner_slot *p = &o->slots[i];
@@ -247,9 +292,19 @@ void owner_sync_progress(struct step *s)
 			continue;
 		if (p->state == SLOT_NEW && p->peer->connection)
 			owner_ask_sync(s, i);
-		if (p->state != SLOT_SYNCED)
-			return;
+		p->absent = p->state != SLOT_SYNCED && can_be_absent(s, i);
+		all &= p->state == SLOT_SYNCED || p->absent;
 	}
+	return all;
+}
+
+void owner_sync_progress(struct step *s)
+{
+	struct owner *o = s->o;
+	bool equal = true;
+
+	if (!all_answered(s))
+		return;
 	o->reference = find_reference(o);
 	if (o->reference < 0) {
 		o->lost = true; /* said in status; never guessed */
@@ -257,7 +312,7 @@ void owner_sync_progress(struct step *s)
 	}
 	o->lost = false;
 	FOR_EACH_SLOT (o, i)
-		equal &= !o->slots[i].counts || level(&o->slots[i], &o->slots[o->reference]);
+		equal &= !to_be_level(&o->slots[i]) || level(&o->slots[i], &o->slots[o->reference]);
 	if (equal) {
 		start_io(s);
 		return;
@@ -267,7 +322,7 @@ void owner_sync_progress(struct step *s)
 		struct owner_slot *p = &o->slots[i];
 		struct msg *msg;
 
-		if (!p->counts)
+		if (!to_be_level(p))
 			continue;
 		msg = owner_emit_message(s, i, MSG_VERSIONS);
 		msg->u.versions.chunk = o->chunk;
@@ -309,12 +364,6 @@ static bool differs(const struct owner *o, const struct owner_slot *p, uint32_t 
 {
 	return !version_equal(p->versions[unit], o->slots[o->reference].versions[unit]) ||
 	       bit_get(p->invalid, unit);
-}
-
-/* A failed one stays mending until it is evicted or asked again: what it holds is not the reference's. */
-static bool to_be_level(const struct owner_slot *p)
-{
-	return p->counts && p->state != SLOT_FAILED;
 }
 
 /* All versions are known: mark those that will be rolled as mending. */
@@ -373,7 +422,7 @@ void owner_roll_progress(struct step *s)
 	FOR_EACH_SLOT (o, i) {
 		struct owner_slot *p = &o->slots[i];
 
-		if (!p->counts || level(p, &o->slots[o->reference]))
+		if (!p->counts || p->absent || level(p, &o->slots[o->reference]))
 			continue;
 		level_all = false;
 		if (to_be_level(p))

@@ -201,22 +201,6 @@ int cluster_server_of_cid(const struct cluster *c, uint32_t cid)
 	return -1;
 }
 
-bool cluster_chunk_is_held(const struct cluster *c, const struct meta_chunk_row *chunk)
-{
-	const struct meta_volume_row *volume = sim_rows_volume(c->rows, chunk->volume);
-	uint32_t left = 0, lost = 0;
-
-	for (uint32_t i = 0; i < chunk->replica_count; i++) {
-		if (chunk->replicas[i].state != REPLICA_ACTIVE)
-			continue;
-		if (cluster_server_of_cid(c, chunk->replicas[i].cid) < 0)
-			lost++;
-		else
-			left++;
-	}
-	return lost && left < volume->min_replicas && !volume->deleting;
-}
-
 const struct meta_chunk_row *cluster_chunk(const struct cluster *c, unsigned volume, uint64_t index)
 {
 	const struct meta_volume_row *v = sim_rows_volume_named(c->rows, c->volumes[volume].name);

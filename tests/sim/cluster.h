@@ -115,8 +115,8 @@ struct cluster {
 	struct prng operator_random;
 	struct prng attach_random;
 	bool booted;
-	bool held;     /* the run can't go on: cluster_chunk_is_held */
-	bool issuing;  /* clients begin new operations */
+	bool held;    /* the run can't go on: some disk has no room for what others have accepted */
+	bool issuing; /* clients begin new operations */
 	bool trimming; /* users discard what they don't keep */
 	bool manual;   /* a scenario says who attaches what, until the liveness phase */
 	uint64_t workload_began_ns;
@@ -156,11 +156,6 @@ int cluster_server_of_cid(const struct cluster *c, uint32_t cid);
 /* The chunk's row by volume number and index, NULL if it does not exist. */
 const struct meta_chunk_row *cluster_chunk(const struct cluster *c, unsigned volume,
 					   uint64_t index);
-/*
- * Fewer ACTIVE replicas than min_replicas are left, since a disk was lost while another replica was out. A new owner can't
- * take such a chunk, so nothing is repaired until an operator decides: known, and said in docs/TESTING.md.
- */
-bool cluster_chunk_is_held(const struct cluster *c, const struct meta_chunk_row *chunk);
 /* NULL: one that is deleted, or is not known to have been created yet. */
 struct sim_volume *cluster_volume_of(struct cluster *c, const struct meta_chunk_row *chunk);
 

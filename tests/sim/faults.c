@@ -145,7 +145,7 @@ void power_on_all(struct cluster *c)
 
 /* ---- one fault ---- */
 
-/* A disk may be replaced only while every chunk on it has another copy that counts, or is being deleted. */
+/* A disk may be replaced only while every chunk on it has another ACTIVE copy, on a disk that was not replaced, or is being deleted. */
 static bool disk_is_spare(const struct cluster *c, unsigned server)
 {
 	const struct meta_chunk_row *row;

@@ -45,7 +45,6 @@
 	X(TWIN, "writes sent again while the first copy was under way")                            \
 	X(JOURNAL_ROUND, "times that a journal came round")                                        \
 	X(DISK_REPLACED, "disks replaced")                                                         \
-	X(HELD, "runs that end with IO held: a disk lost while another replica was out")           \
 	X(HELD_FULL, "runs that end with IO held: no room for what other replicas have accepted")  \
 	X(COMMIT_LOST, "commits cut off by metad's death")                                         \
 	X(COMMIT_DEPOSED, "commits refused because another metad had taken the store")             \

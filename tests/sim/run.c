@@ -140,17 +140,6 @@ static bool condition_holds(void *context)
 	return condition->done(condition->c);
 }
 
-static bool any_held(const struct cluster *c)
-{
-	const struct meta_chunk_row *row;
-
-	for (size_t i = 0; (row = sim_rows_chunk_at(c->rows, i)); i++) {
-		if (cluster_chunk_is_held(c, row))
-			return true;
-	}
-	return false;
-}
-
 /*
  * A replica has no room for what others have accepted. Where min_replicas does not let it be left out, or it must be rolled forward for a new
  * owner, only room on its disk helps; if that can't come from other volumes, an operator decides. Known, and said in docs/TESTING.md.
@@ -177,8 +166,8 @@ bool run_until(struct cluster *c, uint64_t ns, bool (*done)(struct cluster *c), 
 		return true;
 	if (!sim_run(&c->sim, c->sim.now_ns + ns, condition_holds, &condition))
 		return false;
-	if (!done(c) && (any_held(c) || any_without_room(c))) {
-		sim_reach(&c->sim, any_held(c) ? REACHED_HELD : REACHED_HELD_FULL);
+	if (!done(c) && any_without_room(c)) {
+		sim_reach(&c->sim, REACHED_HELD_FULL);
 		c->held = true;
 		return false;
 	}
