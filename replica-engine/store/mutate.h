@@ -22,9 +22,12 @@ struct chunk *mutate_chunk(const struct store *store, uint64_t id);
 /* A batch that may hold a copy on write of this place: none whose blocks it would have to wait for. */
 struct batch *batch_for_cow(struct store *store, uint32_t place, uint32_t record_bytes,
 			    uint32_t data_bytes);
-/* Joins the unit's old blocks with the new ones (side by side at data) and writes them to the fresh place. */
-void start_cow(struct store *store, struct batch *b, const struct disk_unit *u, uint16_t new_mask,
-	       const uint8_t *data, const struct chunk *chunk, uint32_t unit,
+/*
+ * Joins the blocks that the unit keeps with the new ones (side by side at data) and writes them to the fresh place. What is in
+ * neither mask is not written, and must not be verified by replay: its checksum in the record is of nothing.
+ */
+void start_cow(struct store *store, struct batch *b, const struct disk_unit *u, uint16_t kept_mask,
+	       uint16_t new_mask, const uint8_t *data, const struct chunk *chunk, uint32_t unit,
 	       struct disk_place *place);
 
 bool admit_write(struct store *store, struct store_op *op);

@@ -72,7 +72,7 @@ static void place_copy(struct store *store, struct batch *b, struct store_op *op
 
 		p->flags |= PLACE_DIRECT;
 		pack_blocks(packed->data, data, plan->data);
-		start_cow(store, b, u, plan->data, packed->data, c, op->unit, p);
+		start_cow(store, b, u, plan->kept, plan->data, packed->data, c, op->unit, p);
 		buf_unref(packed);
 	} else if (plan->to_journal) {
 		add_masked_data(b, data, plan->data, false);

@@ -68,8 +68,8 @@ struct batch *batch_for_cow(struct store *store, uint32_t place, uint32_t record
 	return b;
 }
 
-void start_cow(struct store *store, struct batch *b, const struct disk_unit *u, uint16_t new_mask,
-	       const uint8_t *data, const struct chunk *chunk, uint32_t unit,
+void start_cow(struct store *store, struct batch *b, const struct disk_unit *u, uint16_t kept_mask,
+	       uint16_t new_mask, const uint8_t *data, const struct chunk *chunk, uint32_t unit,
 	       struct disk_place *place)
 {
 	struct cow *c = cow_new(store, b);
@@ -77,7 +77,7 @@ void start_cow(struct store *store, struct batch *b, const struct disk_unit *u, 
 	c->need_ticket = *recent_place(store, u->place - 1);
 	c->old_place = u->place - 1;
 	c->new_place = place->place;
-	c->old_mask = u->data_mask & (uint16_t)~new_mask & (uint16_t)~u->bad_mask;
+	c->old_mask = kept_mask;
 	c->first_block = unit * UNIT_BLOCKS;
 	c->root_chunk = chunk->now.root_chunk;
 	memcpy(c->crcs, u->crcs, sizeof c->crcs);
@@ -127,7 +127,8 @@ static void place_unit(struct store *store, struct batch *b, struct store_op *op
 	if (way == WAY_DIRECT)
 		p->verify_mask = UINT16_MAX;
 	if (way == WAY_COW)
-		start_cow(store, b, u, mask, payload_at(op, i), c, plan->first + i, p);
+		start_cow(store, b, u, u->data_mask & (uint16_t)~mask, mask, payload_at(op, i), c,
+			  plan->first + i, p);
 	if (way == WAY_JOURNAL || way == WAY_JOURNAL_FRESH)
 		batch_add_data(b, payload_at(op, i),
 			       (uint32_t)__builtin_popcount(mask) * BLOCK_BYTES);

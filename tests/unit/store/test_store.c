@@ -327,6 +327,34 @@ START_TEST(test_resync)
 }
 END_TEST
 
+/*
+ * A copy into a unit that is shared, keeps blocks and loses others: those aren't in the fresh place, and replay must not look
+ * for them there, or it takes the acknowledged copy for a torn tail.
+ */
+START_TEST(test_copy_of_a_shared_unit_survives)
+{
+	struct version source[CHUNK_BYTES / UNIT_BYTES] = {{0}};
+	uint32_t tags[UNIT_BLOCKS];
+
+	do_create(disk, store, CHUNK, CHUNK_BYTES);
+	do_write(disk, store, CHUNK, 0, 16, AT(1), 1);
+	source[0] = AT(7);
+	ck_assert_uint_eq(invalidate(source), 1);
+	do_write(disk, store, CHUNK, 3, 2, AT(7), 70);
+	ck_assert_int_eq(do_clone(disk, store, 8, CHUNK, 5), STORE_OK);
+	ck_assert_int_eq(copy_unit(0, AT(7), 0x8000, 0x4000, 5, false), STORE_OK);
+	/* No later batch confirms it. */
+	crash();
+	ck_assert_uint_eq(get(CHUNK).invalid_units, 0);
+	ck_assert_int_eq(do_read(disk, store, CHUNK, CHUNK, 0, 16, tags), STORE_BAD_BLOCK);
+	for (unsigned i = 0; i < UNIT_BLOCKS; i++)
+		ck_assert_uint_eq(tags[i], i == 15            ? 0
+					   : i == 14          ? UINT32_MAX
+					   : i == 3 || i == 4 ? 70
+							      : 5);
+}
+END_TEST
+
 START_TEST(test_versions)
 {
 	struct store_op op = {.kind = STORE_VERSIONS, .chunk = CHUNK};
@@ -727,6 +755,7 @@ int main(void)
 	tcase_add_test(t, test_clone_is_apart);
 	tcase_add_test(t, test_protocol_state_survives);
 	tcase_add_loop_test(t, test_resync, 0, 2);
+	tcase_add_test(t, test_copy_of_a_shared_unit_survives);
 	tcase_add_test(t, test_versions);
 	tcase_add_test(t, test_bad_block_is_named_and_repaired);
 	tcase_add_test(t, test_read_error);
