@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static void setup(void)
 {
@@ -150,6 +151,32 @@ START_TEST(many_requests_at_once)
 END_TEST
 
 /* All kinds at once complete, each once. */
+/* Many reads don't wait for the turn's end: their bytes come while the loop stands still, the completions when it turns. */
+START_TEST(many_reads_begin_at_once)
+{
+	static struct test_request reads[8];
+	volatile uint8_t *back = data + DISK_BYTES;
+	time_t end = time(NULL) + 10;
+
+	ck_assert_int_eq(run(IO_DISK_WRITE, 0, 0, MIB, data, 1), 0);
+	memset(data + DISK_BYTES, ~data[0], 1);
+	ck_assert_uint_ne(back[0], data[0]);
+	for (unsigned i = 0; i < ARRAY_SIZE(reads); i++) {
+		start(&reads[i], IO_DISK_READ, 0, i * BLOCK_BYTES, BLOCK_BYTES,
+		      data + DISK_BYTES + i * BLOCK_BYTES, 1);
+	}
+	while (back[0] != data[0])
+		ck_assert(time(NULL) < end);
+	for (unsigned i = 0; i < ARRAY_SIZE(reads); i++)
+		ck_assert_uint_eq(reads[i].done, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(reads); i++) {
+		run_until(loop, reads[i].done);
+		ck_assert_int_eq(reads[i].request.result, 0);
+	}
+	ck_assert(memcmp(data, data + DISK_BYTES, ARRAY_SIZE(reads) * BLOCK_BYTES) == 0);
+}
+END_TEST
+
 START_TEST(a_mix_of_requests)
 {
 	enum {
@@ -378,6 +405,7 @@ int main(void)
 	tcase_add_test(tcase, a_read_of_nothing_completes);
 	tcase_add_test(tcase, a_discard_gives_space_back);
 	tcase_add_test(tcase, many_requests_at_once);
+	tcase_add_test(tcase, many_reads_begin_at_once);
 	tcase_add_test(tcase, a_mix_of_requests);
 	tcase_add_test(tcase, out_of_range_is_refused);
 	tcase_add_test(tcase, a_file_shorter_than_told_is_an_io_error);
