@@ -11,9 +11,12 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,14 +44,19 @@ struct handover {
 	pthread_mutex_t lock;
 	/* under lock */
 	STAILQ_HEAD(calls, call) queue;
+	unsigned calls; /* that were made */
 	enum driver driver;
 	uint64_t terms; /* how often a caller has become the driver */
 	bool watched;   /* the background waits for the present driver's end */
 	bool stop;
 	pthread_cond_t changed; /* the background is wanted */
 
+	/* The futex on which callers sleep, each on one of its 32 bits (two may share one): counts turns that ended calls. */
+	_Atomic uint32_t turns;
+
 	/* the driver's */
 	unsigned running;       /* calls that were begun and have not ended */
+	struct calls ended;     /* whose callers don't know it yet */
 	bool dense;             /* the last call came soon */
 	uint64_t idle_since_ns; /* when the last one ended */
 	bool stopping, stopped;
@@ -61,6 +69,41 @@ static uint64_t now_ns(void)
 
 	assert(rc == 0);
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* ---- sleeping and waking ---- */
+
+static long futex(_Atomic uint32_t *word, int operation, uint32_t value, uint32_t bits)
+{
+	return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, bits);
+}
+
+static void wait_for_end(struct handover *h, struct call *call)
+{
+	uint32_t turn = atomic_load(&h->turns);
+
+	while (!atomic_load(&call->over)) {
+		futex(&h->turns, FUTEX_WAIT_BITSET, turn, call->wake_bit);
+		turn = atomic_load(&h->turns);
+	}
+}
+
+/* By the driver, who may be a caller, before it sleeps: tells those whose calls have ended. */
+static void wake_callers(struct handover *h, const struct call *own)
+{
+	struct call *call;
+	uint32_t bits = 0;
+
+	while ((call = STAILQ_FIRST(&h->ended))) {
+		STAILQ_REMOVE_HEAD(&h->ended, link);
+		if (call != own)
+			bits |= call->wake_bit;
+		atomic_store(&call->over, true); /* the last: its memory may be gone now */
+	}
+	if (!bits)
+		return;
+	atomic_fetch_add(&h->turns, 1);
+	futex(&h->turns, FUTEX_WAKE_BITSET, INT_MAX, bits);
 }
 
 static void stopped(void *context)
@@ -118,13 +161,15 @@ static void caller_leaves(struct handover *h)
 		pthread_cond_signal(&h->changed);
 }
 
-static void drive_for(struct handover *h, const struct call *call)
+static void drive_for(struct handover *h, struct call *call)
 {
 	buf_pool_use(h->pool);
 	run_queue(h);
-	do /* at least once: what it has sent leaves at the loop's turn */
-		ev_run(h->loop, call->over ? EVRUN_NOWAIT : EVRUN_ONCE);
-	while (!call->over);
+	wake_callers(h, call);
+	do { /* at least once: what it has sent leaves at the loop's turn */
+		ev_run(h->loop, call->ending ? EVRUN_NOWAIT : EVRUN_ONCE);
+		wake_callers(h, call);
+	} while (!atomic_load(&call->over));
 	caller_leaves(h);
 	buf_pool_use(NULL);
 }
@@ -133,12 +178,13 @@ int handover_call(struct handover *h, struct call *call)
 {
 	bool was_empty, drive;
 
-	sem_init(&call->ended, 0, 0);
-	call->over = false;
+	atomic_init(&call->over, false);
+	call->ending = false;
 	call->handover = h;
 	pthread_mutex_lock(&h->lock);
 	was_empty = STAILQ_EMPTY(&h->queue);
 	STAILQ_INSERT_TAIL(&h->queue, call, link);
+	call->wake_bit = 1u << (h->calls++ % 32);
 	drive = h->driver == NOBODY;
 	if (drive) {
 		h->driver = CALLER;
@@ -149,9 +195,7 @@ int handover_call(struct handover *h, struct call *call)
 		drive_for(h, call);
 	else if (was_empty)
 		ev_async_send(h->loop, &h->wake);
-	while (sem_wait(&call->ended) < 0)
-		assert(errno == EINTR);
-	sem_destroy(&call->ended);
+	wait_for_end(h, call);
 	return call->status;
 }
 
@@ -159,12 +203,12 @@ void call_end(struct call *call, int status)
 {
 	struct handover *h = call->handover;
 
-	assert(h->running > 0 && !call->over);
+	assert(h->running > 0 && !call->ending);
 	if (--h->running == 0)
 		h->idle_since_ns = now_ns();
 	call->status = status;
-	call->over = true;
-	sem_post(&call->ended); /* the last: its memory may be gone now */
+	call->ending = true;
+	STAILQ_INSERT_TAIL(&h->ended, call, link);
 }
 
 /* ---- the background ---- */
@@ -216,6 +260,7 @@ static void drive(struct handover *h)
 	bool stop, back;
 
 	run_queue(h);
+	wake_callers(h, NULL);
 	do {
 		pthread_mutex_lock(&h->lock);
 		stop = h->stop;
@@ -228,6 +273,7 @@ static void drive(struct handover *h)
 			engine_stop(h->engine, stopped, h);
 		}
 		ev_run(h->loop, EVRUN_ONCE);
+		wake_callers(h, NULL);
 	} while (!h->stopped);
 }
 
@@ -301,6 +347,7 @@ int handover_start(const char *meta, uint64_t io_timeout_ns, struct handover **o
 	h->io = io_ev_new(h->loop);
 	h->driver = BACKGROUND;
 	STAILQ_INIT(&h->queue);
+	STAILQ_INIT(&h->ended);
 	init_locks(h);
 	ev_async_init(&h->wake, woken);
 	h->wake.data = h;

@@ -3,8 +3,9 @@
  *
  * The engine, libev and everything behind them are run by one thread at a time: the *driver*. A thread of nbdkit that finds no
  * driver becomes it, and turns the loop itself until its own call has ended: a request that is alone crosses no other thread.
- * A thread that finds a driver queues its call, wakes the loop if the queue was empty, and sleeps on the call's semaphore; the
- * calls of one wake-up are taken together.
+ * A thread that finds a driver queues its call, wakes the loop if the queue was empty, and sleeps; the calls of one
+ * wake-up are taken together, and all callers whose calls end in a turn of the loop are woken by one system call at its end, behind
+ * what the turn sends. Woken one by one they would take the driver's core from it each time.
  *
  * A thread of our own, the *background*, drives when no caller does: while calls of others are left when a caller's own has ended,
  * and while nothing is asked. When calls come densely one after the other it keeps away between them, and looks every few
@@ -15,7 +16,7 @@
 
 #include "replica-engine/engine/engine.h"
 
-#include <semaphore.h>
+#include <stdatomic.h>
 
 struct handover;
 
@@ -30,8 +31,9 @@ struct call {
 	/* Run by the driver; ends, then or later, with call_end. */
 	void (*run)(struct call *call, struct engine *engine);
 	int status;
-	bool over; /* the driver's */
-	sem_t ended;
+	uint32_t wake_bit;
+	bool ending;       /* the driver's: ended, and to be told at the end of the turn */
+	_Atomic bool over; /* the caller may go */
 	struct handover *handover;
 	STAILQ_ENTRY(call) link;
 };

@@ -6,11 +6,13 @@
 #include "nbd-plugin/handover.c" /* the plugin's archive needs nbdkit around it */
 
 #include <check.h>
+#include <semaphore.h>
 
 #include "tests/lib/suite.h"
 
-#define THREADS          8
-#define CALLS_PER_THREAD 1000
+/* More than the bits of the futex on which they sleep. */
+#define THREADS          40
+#define CALLS_PER_THREAD 400
 /* Nobody listens there: the engine goes on looking for a metad. */
 #define META "127.0.0.1:1"
 
