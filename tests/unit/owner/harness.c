@@ -446,14 +446,19 @@ unsigned story_write(struct story *s, uint32_t offset, uint32_t bytes, uint8_t b
 	return story_request(s, OWNER_WRITE, offset, bytes);
 }
 
-void story_io(struct story *s)
+void story_level(struct story *s, const char *list, uint32_t replicas)
 {
 	story_begin(s);
-	story_grant(s, 5, "1A 2A 3A", 3, 0);
-	for (uint32_t cid = 1; cid <= 3; cid++) {
+	story_grant(s, 5, list, 3, 0);
+	for (uint32_t cid = 1; cid <= replicas; cid++) {
 		story_peer_up(s, cid);
 		story_synced(s, cid, 4, 10, 77);
 	}
+}
+
+void story_io(struct story *s)
+{
+	story_level(s, "1A 2A 3A", 3);
 	ck_assert_int_eq(s->o.phase, OWNER_IO);
 	story_heartbeats(s);
 	story_skip(s);

@@ -72,6 +72,8 @@ void story_expect(struct story *s, const char *expected, const char *file, int l
 /* Forgets what happened so far: for parts of a story that another test has told. */
 void story_skip(struct story *s);
 
+/* Epoch 5 of this list (number 3) is granted, and its first replicas have answered SYNC, all at 4.10. */
+void story_level(struct story *s, const char *list, uint32_t replicas);
 /* To the phase IO with replicas 1, 2, 3 at generation 10, epoch 5, list 3. */
 void story_io(struct story *s);
 

@@ -777,12 +777,7 @@ START_TEST(held_io_goes_on_through_a_join)
 	struct version v[TEST_UNITS] = {{0, 0}};
 
 	/* Two replicas, min_replicas 2; 2 dies with a write in flight: held. A new one makes the eviction possible. */
-	story_begin(&s);
-	story_grant(&s, 5, "1A 2A", 3, 0);
-	for (uint32_t cid = 1; cid <= 2; cid++) {
-		story_peer_up(&s, cid);
-		story_synced(&s, cid, 4, 10, 77);
-	}
+	story_level(&s, "1A 2A", 2);
 	story_peer_up(&s, 3);
 	story_write(&s, 0, 4096, 1);
 	story_wrote(&s, 1, 11, WIRE_OK);

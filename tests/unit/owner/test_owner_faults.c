@@ -83,12 +83,7 @@ END_TEST
 
 START_TEST(a_full_replica_that_can_not_be_evicted_goes_on_when_it_has_room)
 {
-	story_begin(&s);
-	story_grant(&s, 5, "1A 2A", 3, 0);
-	for (uint32_t cid = 1; cid <= 2; cid++) {
-		story_peer_up(&s, cid);
-		story_synced(&s, cid, 4, 10, 77);
-	}
+	story_level(&s, "1A 2A", 2);
 	story_heartbeats(&s);
 	story_write(&s, 0, 4096, 1);
 	story_wrote(&s, 1, 11, WIRE_OK);
@@ -113,12 +108,7 @@ START_TEST(writes_that_are_held_do_not_keep_a_new_replica_from_being_filled)
 	struct version v[TEST_UNITS] = {{0, 0}};
 
 	/* Two replicas, min_replicas 2; 2 is out of reach, 3 joins, and then a write comes. */
-	story_begin(&s);
-	story_grant(&s, 5, "1A 2A", 3, 0);
-	for (uint32_t cid = 1; cid <= 2; cid++) {
-		story_peer_up(&s, cid);
-		story_synced(&s, cid, 4, 10, 77);
-	}
+	story_level(&s, "1A 2A", 2);
 	story_peer_up(&s, 3);
 	story_peer_down(&s, 2);
 	story_list(&s, "1A 2A 3F", 4);
@@ -149,12 +139,7 @@ END_TEST
 
 START_TEST(a_bad_block_and_a_slow_replica_is_no_error)
 {
-	story_begin(&s);
-	story_grant(&s, 5, "1A 2A", 3, 0);
-	for (uint32_t cid = 1; cid <= 2; cid++) {
-		story_peer_up(&s, cid);
-		story_synced(&s, cid, 4, 10, 77);
-	}
+	story_level(&s, "1A 2A", 2);
 	story_heartbeats(&s);
 	story_request(&s, OWNER_READ, 0, 4096);
 	story_skip(&s);
@@ -222,12 +207,7 @@ static void filling(void)
 {
 	struct version v[TEST_UNITS] = {{4, 7}};
 
-	story_begin(&s);
-	story_grant(&s, 5, "1A 2A", 3, 0);
-	for (uint32_t cid = 1; cid <= 3; cid++) {
-		story_peer_up(&s, cid);
-		story_synced(&s, cid, 4, 10, 77);
-	}
+	story_level(&s, "1A 2A", 3);
 	story_list(&s, "1A 2A 3F", 4);
 	story_synced(&s, 3, 0, 0, 0);
 	story_versions(&s, 1, 1, v);
@@ -271,12 +251,7 @@ END_TEST
 
 START_TEST(a_slow_replica_and_a_bad_block_is_no_error)
 {
-	story_begin(&s);
-	story_grant(&s, 5, "1A 2A", 3, 0);
-	for (uint32_t cid = 1; cid <= 2; cid++) {
-		story_peer_up(&s, cid);
-		story_synced(&s, cid, 4, 10, 77);
-	}
+	story_level(&s, "1A 2A", 2);
 	story_heartbeats(&s);
 	story_request(&s, OWNER_READ, 0, 4096);
 	story_wait_ms(&s, 1200); /* 1 takes its time */

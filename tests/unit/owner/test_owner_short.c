@@ -201,12 +201,7 @@ START_TEST(what_waits_for_a_grant_does_not_keep_a_new_replica_from_being_filled)
 {
 	struct version v[TEST_UNITS] = {{4, 7}};
 
-	story_begin(&s);
-	story_grant(&s, 5, "1A 2A", 3, 0);
-	for (uint32_t cid = 1; cid <= 2; cid++) {
-		story_peer_up(&s, cid);
-		story_synced(&s, cid, 4, 10, 77);
-	}
+	story_level(&s, "1A 2A", 2);
 	story_peer_up(&s, 3);
 	story_peer_down(&s, 2);
 	story_write(&s, 512, 512, 1);
