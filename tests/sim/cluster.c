@@ -234,6 +234,23 @@ void sim_volume_renew(struct cluster *c, struct sim_volume *v)
 	snprintf(name, sizeof name, "%.20s/%u", v->name, v->former_count);
 	v->registers = registers_new(&c->sim, name, v->bytes, c->params.chunk_bytes);
 	v->uuid = (struct uuid){{0}};
+	v->size_count = 0;
+	sim_volume_add_size(v, v->bytes);
+}
+
+void sim_volume_add_size(struct sim_volume *v, uint64_t bytes)
+{
+	assert(v->size_count < SIM_SIZES_MAX);
+	v->sizes[v->size_count++] = bytes;
+}
+
+bool sim_volume_had_size(const struct sim_volume *v, uint64_t bytes)
+{
+	for (unsigned i = 0; i < v->size_count; i++) {
+		if (v->sizes[i] == bytes)
+			return true;
+	}
+	return false;
 }
 
 /* ---- the whole ---- */
@@ -308,6 +325,7 @@ void cluster_init(struct cluster *c, const struct params *params, bool tracing, 
 
 		v->number = i;
 		v->bytes = params->volume[i].bytes;
+		sim_volume_add_size(v, v->bytes);
 		snprintf(v->name, sizeof v->name, "vol%u", i);
 		v->registers = registers_new(&c->sim, v->name, v->bytes, params->chunk_bytes);
 		v->random = sim_stream(&c->sim, "volume", i);

@@ -51,6 +51,8 @@ struct sim_server {
 
 /* How often a volume may be deleted in a run. */
 #define SIM_DELETIONS_MAX 8
+/* And how many sizes it may have. */
+#define SIM_SIZES_MAX 64
 
 struct user;
 
@@ -68,6 +70,11 @@ struct sim_volume {
 	bool created; /* there, and not about to be deleted */
 	struct uuid uuid;
 	uint64_t bytes;
+	/* An operator has asked for another size, or will when it is detached. */
+	bool resizing, shrinks;
+	uint64_t sizes[SIM_SIZES_MAX]; /* that it has had, the last one maybe not yet */
+	unsigned size_count;
+	uint32_t attachments_before; /* when the last one was asked for */
 	struct registers *registers;
 	struct registers *former[SIM_DELETIONS_MAX]; /* of volumes that had its name */
 	unsigned former_count;
@@ -161,6 +168,8 @@ struct sim_volume *cluster_volume_of(struct cluster *c, const struct meta_chunk_
 
 /* It was deleted: the next one of this name has been written nothing. */
 void sim_volume_renew(struct cluster *c, struct sim_volume *volume);
+void sim_volume_add_size(struct sim_volume *volume, uint64_t bytes);
+bool sim_volume_had_size(const struct sim_volume *volume, uint64_t bytes);
 
 /* Asks metad; done with the status and the JSON text. Repeats until it is answered. */
 void admin_request(struct cluster *c, const char *verb, const char *json,

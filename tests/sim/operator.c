@@ -1,5 +1,6 @@
 /* operator.c - see operator.h. */
 #include "tests/sim/operator.h"
+#include "tests/sim/users.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -79,6 +80,89 @@ void operator_recreate(struct cluster *c, unsigned volume, bool force)
 	admin_request(c, "volume.delete", json, on_deleted, v);
 }
 
+/* ---- sizes ---- */
+
+#define RESIZED_MAX (24 * MIB)
+#define GROWTH_MAX  (5 * MIB)
+/* A volume that is to become smaller is left alone for so long. */
+#define SHRINK_NS (3 * NS_PER_S)
+
+static void on_resized(struct cluster *c, enum wire_status status, const char *json, void *context)
+{
+	struct sim_volume *v = context;
+	const struct meta_volume_row *row = sim_rows_volume_named(c->rows, v->name);
+	uint64_t bytes = v->sizes[v->size_count - 1];
+	bool smaller = bytes < v->bytes;
+
+	v->resizing = false;
+	if (smaller && (status == WIRE_BUSY || status == WIRE_REFUSED)) {
+		sim_reach(&c->sim, REACHED_NOT_SHRUNK);
+		return;
+	}
+	if (status != WIRE_OK || !row || row->size_bytes != bytes) {
+		sim_fail(&c->sim, "volumes are resized", 0,
+			 "volume %s does not get %" PRIu64 " bytes: %s %s", v->name, bytes,
+			 wire_status_name(status), json ? json : "");
+		return;
+	}
+	sim_reach(&c->sim, smaller ? REACHED_SHRUNK : REACHED_GROWN);
+	if (smaller)
+		registers_cut(v->registers, bytes, v->attachments_before);
+	v->bytes = bytes;
+}
+
+void operator_resize(struct cluster *c, unsigned volume, uint64_t bytes, bool force)
+{
+	struct sim_volume *v = &c->volumes[volume];
+	char json[160];
+
+	if (admin_busy(c) || !v->created || v->size_count == SIM_SIZES_MAX)
+		return;
+	v->resizing = true;
+	sim_volume_add_size(v, bytes);
+	v->attachments_before = registers_attachments(v->registers);
+	/* It may be known before we hear of it. */
+	registers_grow(v->registers, bytes);
+	snprintf(json, sizeof json, "{\"name\":\"%s\",\"size_bytes\":%" PRIu64 ",\"force\":%s}",
+		 v->name, bytes, force ? "true" : "false");
+	admin_request(c, "volume.resize", json, on_resized, v);
+}
+
+static void shrink_later(struct cluster *c, struct sim_volume *v)
+{
+	struct user *user = user_of_volume(c, v->number);
+
+	v->shrinks = true;
+	v->reattach_at_ns = MAX(v->reattach_at_ns, c->sim.now_ns + SHRINK_NS);
+	if (user && !user_paused(user))
+		user_detach(user);
+}
+
+static void shrink(struct cluster *c, struct sim_volume *v)
+{
+	struct prng *r = &c->operator_random;
+	uint64_t bytes = (1 + prng_below(r, v->bytes / BLOCK_BYTES)) * BLOCK_BYTES;
+
+	if (prng_chance(r, 2, 3))
+		bytes = ROUND_UP(bytes, c->params.chunk_bytes);
+	v->shrinks = false;
+	operator_resize(c, v->number, MIN(bytes, v->bytes), prng_chance(r, 3, 4));
+}
+
+static void resize_some(struct cluster *c)
+{
+	struct prng *r = &c->operator_random;
+	struct sim_volume *v = &c->volumes[prng_below(r, c->params.volumes)];
+	uint64_t more = (1 + prng_below(r, GROWTH_MAX / BLOCK_BYTES)) * BLOCK_BYTES;
+
+	if (v->shrinks)
+		shrink(c, v);
+	else if (prng_chance(r, 1, 2))
+		shrink_later(c, v);
+	else if (v->bytes + more <= RESIZED_MAX)
+		operator_resize(c, v->number, v->bytes + more, prng_chance(r, 1, 2));
+}
+
 /* ---- looking ---- */
 
 static const char *const looks[][2] = {
@@ -156,7 +240,9 @@ static void look_run(struct sim_event *event)
 
 	if (!c->issuing)
 		return;
-	if (!admin_busy(c)) {
+	if (!admin_busy(c) && prng_chance(&c->operator_random, 1, 5)) {
+		resize_some(c);
+	} else if (!admin_busy(c)) {
 		sim_reach(&c->sim, REACHED_ADMIN);
 		admin_request(c, look[0], look[1], on_looked, (void *)(uintptr_t)look);
 	}

@@ -31,6 +31,9 @@
 	X(LEASE_REFUSED, "leases refused")                                                         \
 	X(DELETE, "DELETEs")                                                                       \
 	X(VOLUME_DELETED, "volumes deleted, and created anew under the same name")                 \
+	X(GROWN, "volumes grown")                                                                  \
+	X(SHRUNK, "volumes made smaller")                                                          \
+	X(NOT_SHRUNK, "volumes not made smaller: in use, or with data there")                      \
 	X(BAD_BLOCK, "reads answered BAD_BLOCK")                                                   \
 	X(INVALID_UNIT, "reads answered INVALID_UNIT")                                             \
 	X(DISK_ERROR, "answers DISK_ERROR")                                                        \

@@ -31,6 +31,7 @@ struct sector {
 	struct entry *entries; /* in the order of their keys */
 	uint32_t count, room;
 	uint64_t floor;
+	uint32_t since; /* attachments before this one are from before a cut */
 };
 
 struct register_read {
@@ -55,6 +56,7 @@ struct registers {
 	uint32_t write_count, write_room;
 	uint32_t attachments, last_stamp;
 	char who[1024][16];
+	uint64_t sizes[1024]; /* of attachments */
 	uint64_t salt;
 	TAILQ_HEAD(, register_read) reads;
 	uint64_t bad_sector;
@@ -106,11 +108,41 @@ void registers_free(struct registers *r)
 	free(r);
 }
 
-uint32_t registers_attach(struct registers *r, const char *who)
+uint32_t registers_attach(struct registers *r, const char *who, uint64_t bytes)
 {
 	r->attachments++;
+	r->sizes[r->attachments % ARRAY_SIZE(r->sizes)] = bytes;
 	snprintf(r->who[r->attachments % ARRAY_SIZE(r->who)], sizeof r->who[0], "%s", who);
 	return r->attachments;
+}
+
+uint32_t registers_attachments(const struct registers *r)
+{
+	return r->attachments;
+}
+
+void registers_grow(struct registers *r, uint64_t bytes)
+{
+	uint64_t count = bytes / SECTOR_BYTES;
+
+	if (count <= r->sector_count)
+		return;
+	r->sectors = xrealloc(r->sectors, count * sizeof *r->sectors);
+	memset(r->sectors + r->sector_count, 0, (count - r->sector_count) * sizeof *r->sectors);
+	r->sector_count = count;
+}
+
+void registers_cut(struct registers *r, uint64_t bytes, uint32_t before)
+{
+	for (uint32_t a = before + 1; a <= r->attachments; a++) {
+		if (r->sizes[a % ARRAY_SIZE(r->sizes)] > bytes)
+			before = a;
+	}
+	for (uint64_t i = bytes / SECTOR_BYTES; i < r->sector_count; i++) {
+		r->sectors[i].count = 0;
+		r->sectors[i].floor = 0;
+		r->sectors[i].since = before + 1;
+	}
 }
 
 uint32_t registers_stamp(struct registers *r)
@@ -220,8 +252,10 @@ uint32_t registers_write(struct registers *r, uint32_t attachment, uint64_t offs
 						  .offset = offset,
 						  .bytes = bytes,
 						  .begun_ns = r->sim->now_ns};
-	for (uint64_t s = offset / SECTOR_BYTES; s < (offset + bytes) / SECTOR_BYTES; s++)
-		sector_insert(r, &r->sectors[s], number);
+	for (uint64_t s = offset / SECTOR_BYTES; s < (offset + bytes) / SECTOR_BYTES; s++) {
+		if (attachment >= r->sectors[s].since)
+			sector_insert(r, &r->sectors[s], number);
+	}
 	return number;
 }
 
@@ -287,6 +321,8 @@ static void write_refused(struct registers *r, uint32_t number)
 	     i++) {
 		struct sector *s = &r->sectors[i];
 
+		if (w->attachment < s->since)
+			continue;
 		entry_of(s, number)->dead = true;
 		if (s->floor == key_of(r, number) && !sector_match(r, s, w->stamp, s->floor).any)
 			fail_sector(r, "settled writes", i,
@@ -311,6 +347,8 @@ void registers_write_done(struct registers *r, uint32_t number, int status)
 	     i++) {
 		struct sector *s = &r->sectors[i];
 
+		if (w->attachment < s->since)
+			continue;
 		if (entry_of(s, number)->dead)
 			fail_sector(r, "settled writes", i,
 				    "a write is acknowledged that a read had shown not to have "
@@ -405,6 +443,8 @@ void registers_read_done(struct registers *r, struct register_read *read, int st
 		struct sector *s = &r->sectors[first + i];
 		struct matches m;
 
+		if (read->attachment < s->since)
+			continue;
 		if (!sector_check(r, "linearizable sectors", first + i, read->floors[i],
 				  data + i * SECTOR_BYTES, &read->stamps[i], &m))
 			return;

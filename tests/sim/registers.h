@@ -25,8 +25,18 @@ struct registers *registers_new(struct sim *sim, const char *name, uint64_t byte
 				uint64_t chunk_bytes);
 void registers_free(struct registers *r);
 
-/* A new attachment: later than all before. */
-uint32_t registers_attach(struct registers *r, const char *who);
+/* A new attachment: later than all before; it knows the volume with this size. */
+uint32_t registers_attach(struct registers *r, const char *who, uint64_t bytes);
+/* The number of the last one. */
+uint32_t registers_attachments(const struct registers *r);
+
+/*
+ * The volume grows: what is new reads as zeros. Or it has been cut to a smaller size, while no attachment was alive: what lies beyond is gone,
+ * and reads as zeros should the volume grow again. What attachments from before the cut still do there is nobody's concern: those up to
+ * `before`, which was the last one when somebody asked for it, and those that have come to know the larger size since.
+ */
+void registers_grow(struct registers *r, uint64_t bytes);
+void registers_cut(struct registers *r, uint64_t bytes, uint32_t before);
 
 /* Begins a write of whole sectors; stamp 0 zeroes. Returns its number (from 1 on). */
 uint32_t registers_write(struct registers *r, uint32_t attachment, uint64_t offset, uint64_t bytes,

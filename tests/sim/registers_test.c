@@ -11,6 +11,7 @@
  *   w1 begin write 1 (attachment a), a1 acknowledge it, f1 fail it, n1 refuse it for want of room; z1 begin zeroing as write 1
  *   r1 begin read 1, then =1:2  read 1 returns the content of write 2 (0: zeros)
  *   A  a new attachment takes over: later verbs are of it; B verbs of the one before again
+ *   C  the volume is cut to nothing, and grows again
  *   s1:2 write 1 begins with the stamp of write 2 (a repeat)
  */
 struct history {
@@ -32,6 +33,12 @@ static const struct history histories[] = {
 	{"w1 f1 r1 =1:1 r2 =2:0", false},
 	{"w1 f1 r1 =1:0 r2 =2:0", true},
 	{"w1 r1 f1 =1:0 r2 =2:1", true}, /* the read began before the failure */
+	{"w1 a1 C A r1 =1:0", true},
+	{"w1 a1 C A r1 =1:1", false}, /* old bytes behind a cut */
+	{"w1 C a1 A r1 =1:0", true},
+	{"w1 a1 r1 C =1:1", true}, /* it had begun before */
+	{"w1 a1 C A w2 a2 B w3 a3 A r1 =1:3", false},
+	{"w1 a1 C A w2 a2 B r1 =1:1 A r2 =2:2", true}, /* whoever had it before the cut */
 	{"w1 n1 r1 =1:0 r2 =2:0", true},
 	{"w1 n1 r1 =1:1", false},        /* refused for want of room, and done */
 	{"w1 r1 n1 =1:1", false},        /* whenever the read began */
@@ -98,11 +105,15 @@ static void play_step(struct player *p, const char *s)
 		registers_fill(p->r, m == 9 ? 777 : m ? p->stamp[m] : 0, 0, SECTOR_BYTES, data);
 		registers_read_done(p->r, p->read[n], 0, data);
 		break;
+	case 'C':
+		registers_cut(p->r, 0, registers_attachments(p->r));
+		registers_grow(p->r, 4096);
+		break;
 	case 'A':
 	case 'B':
 		p->now = s[0] == 'A';
 		if (p->now && !p->attachment[1])
-			p->attachment[1] = registers_attach(p->r, "E2");
+			p->attachment[1] = registers_attach(p->r, "E2", 4096);
 		break;
 	}
 }
@@ -114,7 +125,7 @@ static bool play(const struct history *h)
 
 	sim_init(&p.sim, 1);
 	p.r = registers_new(&p.sim, "test", 4096, 4096);
-	p.attachment[0] = registers_attach(p.r, "E1");
+	p.attachment[0] = registers_attach(p.r, "E1", 4096);
 	for (const char *s = h->steps; *s && !p.sim.failed; s += strcspn(s, " "), s += *s == ' ')
 		play_step(&p, s);
 	legal = !p.sim.failed;

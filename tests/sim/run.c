@@ -238,6 +238,18 @@ static bool all_attached(struct cluster *c)
 	return true;
 }
 
+/* Whoever has a volume has heard of its size. */
+static bool all_sized(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.volumes; i++) {
+		const struct user *user = user_of_volume(c, i);
+
+		if (!user || c->volumes[i].resizing || user_bytes(user) != c->volumes[i].bytes)
+			return false;
+	}
+	return true;
+}
+
 static bool all_trimmed(struct cluster *c)
 {
 	for (unsigned i = 0; i < c->params.volumes; i++) {
@@ -383,7 +395,10 @@ bool run_liveness(struct cluster *c)
 	    !run_until(c, HELD_NS, all_attached, "liveness", "not all volumes were attached"))
 		return false;
 	/* Reading finds replicas that nobody has missed until now: twice. */
-	return restore(c) && verify_all(c) && restore(c) &&
+	return restore(c) && verify_all(c) &&
+	       run_until(c, HELD_NS, all_sized, "volume size",
+			 "an engine has not heard of its volume's size") &&
+	       restore(c) &&
 	       run_until(c, DELETED_NS, nothing_deleting, "liveness",
 			 "what was deleted is not gone");
 }

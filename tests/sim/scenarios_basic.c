@@ -234,7 +234,42 @@ static const struct scenario link_to_meta = {
 	.drive = drive_link_to_meta,
 };
 
+/* A volume grows while it is used, is cut while nobody has it, and grows again: nothing of what was cut off is seen. */
+static bool drive_resize(struct cluster *c)
+{
+	c->manual = true;
+	if (!step_attach(c, 0, 0, true) || !step_write(c, 0, 0, 0, 8 * MIB, SECONDS(5)) ||
+	    !step_resize(c, 0, 13 * MIB, false) || !run_for(c, NS_PER_S) ||
+	    !step_expect(c, user_bytes(user_of_volume(c, 0)) == 13 * MIB,
+			 "the engine has heard of the new size") ||
+	    !step_write(c, 0, 0, 7 * MIB, 6 * MIB, SECONDS(5)) || !step_detach(c, 0, 0) ||
+	    !step_resize(c, 0, 4 * MIB, true) || !step_attach(c, 1, 0, false) ||
+	    !step_expect(c, user_bytes(user_of_volume(c, 0)) == 4 * MIB,
+			 "the next one knows the smaller size") ||
+	    !step_read(c, 1, 0, 0, 4 * MIB, SECONDS(5)))
+		return false;
+	/* The engine is away while it grows, and hears it when it is back. */
+	cut_both(c, host_of_engine(c, 1), host_of_metad(c, 0));
+	if (!step_resize(c, 0, 12 * MIB, false) || !run_for(c, SECONDS(3)))
+		return false;
+	net_heal_all(c->sim.net);
+	return run_for(c, SECONDS(10)) &&
+	       step_expect(c, user_bytes(user_of_volume(c, 0)) == 12 * MIB,
+			   "the engine has heard of the new size") &&
+	       step_read(c, 1, 0, 0, 12 * MIB, SECONDS(5)) &&
+	       step_write(c, 1, 0, 8 * MIB, MIB, SECONDS(5));
+}
+
+static const struct scenario resize = {
+	.name = "resize",
+	.story = "A volume grows under its engine, is cut while nobody has it, and grows again, "
+		 "its engine away: sizes are known, what was cut off is gone.",
+	.shape = shape_scripted,
+	.drive = drive_resize,
+};
+
 const struct scenario *const scenarios_basic[] = {
-	&calm,      &server_killed, &server_power, &server_hangs, &disk_dies,    &disk_replaced,
-	&disk_rots, &meta_down,     &power_cut,    &clocks,       &link_to_meta, NULL,
+	&calm,          &server_killed, &server_power, &server_hangs, &disk_dies,
+	&disk_replaced, &disk_rots,     &meta_down,    &power_cut,    &clocks,
+	&link_to_meta,  &resize,        NULL,
 };

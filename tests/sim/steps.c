@@ -1,5 +1,6 @@
 /* steps.c - see steps.h. */
 #include "tests/sim/steps.h"
+#include "tests/sim/operator.h"
 
 #include <errno.h>
 
@@ -177,6 +178,16 @@ bool step_replicas(struct cluster *c, unsigned volume, uint64_t index, unsigned 
 		run_for(c, STEP_NS);
 	}
 	return step_expect(c, false, "the chunk's list has that many replicas");
+}
+
+bool step_resize(struct cluster *c, unsigned volume, uint64_t bytes, bool force)
+{
+	uint64_t deadline_ns = c->sim.now_ns + 30 * NS_PER_S;
+
+	operator_resize(c, volume, bytes, force);
+	while (!c->sim.failed && c->sim.now_ns < deadline_ns && c->volumes[volume].resizing)
+		run_for(c, STEP_NS);
+	return step_expect(c, c->volumes[volume].bytes == bytes, "the volume has its new size");
 }
 
 unsigned server_of(struct cluster *c, unsigned volume, uint64_t index, unsigned i)

@@ -30,6 +30,8 @@ bool step_expect(struct cluster *c, bool holds, const char *what);
 /* Until the chunk has so many ACTIVE replicas and so many in all. */
 bool step_replicas(struct cluster *c, unsigned volume, uint64_t index, unsigned active,
 		   unsigned total, uint64_t within_ns);
+/* An operator gives the volume another size; metad has agreed within 30 s. */
+bool step_resize(struct cluster *c, unsigned volume, uint64_t bytes, bool force);
 /*
  * Event by event, until the process has handed another message of this type to its transport, or been handed one: then
  * the scenario can cut a link between the two.

@@ -70,6 +70,11 @@ static struct sim *sim_of(const struct user *user)
 	return &user->cluster->sim;
 }
 
+uint64_t user_bytes(const struct user *user)
+{
+	return engine_volume_size_bytes(user->volume);
+}
+
 static void operation_free(struct operation *op)
 {
 	struct user *user = op->user;
@@ -314,7 +319,7 @@ static uint64_t pick_bytes(const struct params *p, struct prng *r)
 static void pick_range(struct user *user, struct prng *r, uint64_t *offset, uint64_t *bytes)
 {
 	const struct params *p = &user->cluster->params;
-	uint64_t size = user->target->bytes, hot = MIN(p->hot_bytes, size), base = 0, room = size;
+	uint64_t size = user_bytes(user), hot = MIN(p->hot_bytes, size), base = 0, room = size;
 
 	*bytes = MIN(pick_bytes(p, r), size);
 	if (prng_below(r, 100) < p->hot_percent) {
@@ -353,9 +358,9 @@ static void client_operate(struct client *client)
 	pick_range(user, &client->random, &offset, &bytes);
 	if (client->trims) {
 		verb = VERB_DISCARD;
-		bytes = MIN(user->target->bytes, TRIM_BYTES);
-		offset = BLOCK_BYTES * prng_below(&client->random,
-						  (user->target->bytes - bytes) / BLOCK_BYTES + 1);
+		bytes = MIN(user_bytes(user), TRIM_BYTES);
+		offset = BLOCK_BYTES *
+			 prng_below(&client->random, (user_bytes(user) - bytes) / BLOCK_BYTES + 1);
 		client->trims = false;
 	}
 	op = operation_new(user, verb, offset, bytes);
@@ -424,10 +429,11 @@ static void on_attached(void *context, int status, const char *text, struct engi
 	}
 	user->registers = user->target->registers;
 	user->state = USER_ATTACHED;
-	user->attachment = registers_attach(user->registers, user->engine->node.process->name);
-	if (engine_volume_size_bytes(volume) != user->target->bytes)
+	user->attachment = registers_attach(user->registers, user->engine->node.process->name,
+					    user_bytes(user));
+	if (!sim_volume_had_size(user->target, user_bytes(user)))
 		sim_fail(&c->sim, "volume size", 0, "volume %s is attached with %llu bytes",
-			 user->target->name, (unsigned long long)engine_volume_size_bytes(volume));
+			 user->target->name, (unsigned long long)user_bytes(user));
 	for (unsigned i = 0; i < c->params.clients && c->params.operations; i++) {
 		struct client *client = &user->clients[i];
 
@@ -549,15 +555,18 @@ static bool is_kept(const struct user *user, uint64_t piece)
 {
 	uint64_t percent = user->cluster->params.keep_percent;
 
-	return (piece + 1) * percent / 100 > piece * percent / 100;
+	/* What has grown since the disks were drawn is not. */
+	return (piece + 1) * SWEEP_BYTES <=
+		       user->cluster->params.volume[user->target->number].bytes &&
+	       (piece + 1) * percent / 100 > piece * percent / 100;
 }
 
 static void sweep_more(struct user *user)
 {
-	while (user->sweep_next < user->target->bytes && user->sweep_under_way < 4 &&
+	while (user->sweep_next < user_bytes(user) && user->sweep_under_way < 4 &&
 	       user->state == USER_ATTACHED) {
 		uint64_t offset = user->sweep_next;
-		uint64_t bytes = MIN(SWEEP_BYTES, user->target->bytes - offset);
+		uint64_t bytes = MIN(SWEEP_BYTES, user_bytes(user) - offset);
 		struct operation *op;
 
 		user->sweep_next += bytes;
