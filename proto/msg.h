@@ -340,8 +340,8 @@ enum replica_state {
 struct msg_list_entry {
 	uint32_t cid;
 	enum replica_state state;
-	bool dead;       /* metad has lost its session */
-	bool leaving;    /* drop it in the same commit as the promotion of the FILLING one */
+	bool dead; /* metad has lost its session */
+	bool leaving; /* dropped in the commit that promotes a FILLING one; where nothing is filled, evicted */
 	uint64_t commit; /* of its CREATE */
 };
 

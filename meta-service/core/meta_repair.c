@@ -14,6 +14,7 @@
  *     least min_replicas others alive
  *   fewer ACTIVE than wanted, the lasting dead not     one FILLING replica added: an old home that is back first; while it
  *     counted, and one of them alive                    is away it gets resync_grace_ms if more than min_replicas are left
+ *   more ACTIVE ones alive than wanted                 one is marked as leaving: owner, or a job, reminded until it is evicted
  *   an owner that has not seen the present list        LIST
  */
 #include "meta-service/core/meta_internal.h"
@@ -26,6 +27,7 @@ struct summary {
 	uint32_t alive;   /* ACTIVE and not dead */
 	uint32_t lasting; /* ACTIVE and dead for evict_dead_ms */
 	int filling;      /* place in the list, or -1 */
+	int leaving;
 };
 
 static struct server *replica_server(const struct meta *meta, const struct chunk *chunk, uint32_t i)
@@ -35,7 +37,7 @@ static struct server *replica_server(const struct meta *meta, const struct chunk
 
 static struct summary summarize(const struct meta *meta, const struct chunk *chunk)
 {
-	struct summary sum = {.filling = -1};
+	struct summary sum = {.filling = -1, .leaving = -1};
 
 	for (uint32_t i = 0; i < chunk->row.replica_count; i++) {
 		uint64_t dead_ns = server_dead_ns(meta, replica_server(meta, chunk, i));
@@ -44,6 +46,8 @@ static struct summary summarize(const struct meta *meta, const struct chunk *chu
 			sum.filling = (int)i;
 			continue;
 		}
+		if (chunk->row.replicas[i].leaving)
+			sum.leaving = (int)i;
 		sum.active++;
 		sum.alive += dead_ns == 0;
 		sum.lasting += dead_ns >= meta->config.evict_dead_ms * NS_PER_MS && dead_ns;
@@ -291,6 +295,54 @@ static bool keep_filling(struct meta *meta, struct chunk *chunk, int at)
 	return false;
 }
 
+/* The copy that is missed least: on a slow chunk server, else where there is the least room. */
+static int choose_leaving(const struct meta *meta, const struct chunk *chunk)
+{
+	const struct server *worst = NULL;
+	int at = -1;
+
+	for (uint32_t i = 0; i < chunk->row.replica_count; i++) {
+		const struct server *s = replica_server(meta, chunk, i);
+
+		if (chunk->row.replicas[i].state != REPLICA_ACTIVE || server_is_dead(meta, s))
+			continue;
+		if (!worst || s->slow > worst->slow ||
+		    (s->slow == worst->slow && s->free_bytes < worst->free_bytes)) {
+			worst = s;
+			at = (int)i;
+		}
+	}
+	return at;
+}
+
+static void set_leaving(struct meta *meta, struct chunk *chunk, int at, bool leaving)
+{
+	chunk->row.replicas[at].leaving = leaving;
+	chunk->row.list_number++;
+	chunk->job_ns = 0;
+	meta_put_chunk(meta, chunk);
+	trace(TRACE_INFO, MODULE, "repair chunk=%" PRIu64 ": cid=%u %s, list=%" PRIu64,
+	      chunk->row.chunk, chunk->row.replicas[at].cid,
+	      leaving ? "is one more than wanted" : "is wanted after all", chunk->row.list_number);
+}
+
+/*
+ * A replica that was thought lost came back after another one had been filled for it. True while one more than wanted is there: its owner
+ * evicts the one that is leaving.
+ */
+static bool reduce(struct meta *meta, struct chunk *chunk, const struct summary *sum)
+{
+	if (sum->alive <= chunk->volume->row.replicas) {
+		if (sum->leaving >= 0)
+			set_leaving(meta, chunk, sum->leaving, false);
+		return false;
+	}
+	if (sum->leaving < 0)
+		set_leaving(meta, chunk, choose_leaving(meta, chunk), true);
+	direct(meta, chunk, "one replica more than wanted");
+	return true;
+}
+
 static void plan_chunk(struct meta *meta, struct chunk *chunk)
 {
 	struct summary sum = summarize(meta, chunk);
@@ -309,6 +361,8 @@ static void plan_chunk(struct meta *meta, struct chunk *chunk)
 		direct(meta, chunk, "a replica's chunk server is down: evict it");
 		return;
 	}
+	if (reduce(meta, chunk, &sum))
+		return;
 	if (sum.active - sum.lasting < chunk->volume->row.replicas && sum.alive &&
 	    chunk->row.replica_count < REPLICAS_MAX) {
 		struct server *destination = choose_destination(meta, chunk, &sum);

@@ -153,8 +153,8 @@ enum owner_slot_state {
 /* One replica as the owner sees it. */
 struct owner_slot {
 	bool used;
-	bool counts;    /* ACTIVE as the owner counts: writes wait for it, reads need its grant */
-	bool leaving;   /* dropped in the commit that promotes the FILLING one */
+	bool counts; /* ACTIVE as the owner counts: writes wait for it, reads need its grant */
+	bool leaving; /* dropped in the commit that promotes the FILLING one, or evicted if there is none */
 	bool promoting; /* PROMOTE has been asked for and not been answered */
 	bool streaming; /* synced on the present connection: new generations are sent as they come */
 	bool creating;  /* CREATE was sent since SYNC said NOT_FOUND */

@@ -2,7 +2,7 @@
  * owner_change.c - changes of the list at metad: whom to evict, when, and what the answer means.
  *
  * A replica is evicted when IO waits for it and it is refused (EVICT_REFUSED_NS), silent (EVICT_SILENT_NS), or has failed;
- * and only if at least min_replicas others have answered SYNC at our epoch. Until metad has *answered* it counts
+ * and only if at least min_replicas others have answered SYNC at our epoch; or if metad says that it is one more than wanted, and all others are there. Until metad has *answered* it counts
  * as ACTIVE. One change is asked for at a time; it names the list that it was made for, so that an answer that
  * is lost can be asked for again without harm.
  */
@@ -227,9 +227,31 @@ static void hurry_reads(struct step *s)
 	}
 }
 
+/* One that is not wanted any more, while all others are there. */
+static int find_surplus(const struct step *s)
+{
+	const struct owner *o = s->o;
+	unsigned counted = 0;
+	int leaving = -1;
+
+	if (o->phase != OWNER_IO)
+		return -1;
+	FOR_EACH_SLOT (o, i) {
+		if (o->slots[i].listed == REPLICA_FILLING)
+			return -1;
+		counted++;
+		if (o->slots[i].leaving)
+			leaving = (int)i;
+	}
+	if (leaving < 0 || owner_others_synced(s, (unsigned)leaving) < counted - 1)
+		return -1;
+	return leaving;
+}
+
 void owner_change_progress(struct step *s)
 {
 	struct owner *o = s->o;
+	int surplus;
 
 	if (o->phase == OWNER_IO || o->phase == OWNER_SHORT)
 		hurry_reads(s);
@@ -253,6 +275,9 @@ void owner_change_progress(struct step *s)
 		owner_ask_change(s, CHANGE_EVICT, i, why);
 		return;
 	}
+	surplus = find_surplus(s);
+	if (surplus >= 0)
+		owner_ask_change(s, CHANGE_EVICT, (unsigned)surplus, "one more than wanted");
 }
 
 enum owner_hold owner_hold(const struct owner *o, uint64_t now_ns)

@@ -143,6 +143,7 @@ struct engine_volume {
 	void (*detached)(void *context, int status);
 	void *detached_context;
 	uint64_t detach_deadline_ns;
+	bool lost; /* to another one, or with its name: not ours to detach */
 	bool detach_sent;
 	char text[TEXT_BYTES];
 	unsigned under_way;

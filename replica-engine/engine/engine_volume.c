@@ -222,7 +222,7 @@ static bool name_in_use(const struct engine *e, const char *name)
 	const struct engine_volume *v;
 
 	TAILQ_FOREACH (v, &e->volumes, link) {
-		if (strcmp(v->info.name, name) == 0)
+		if (!v->lost && strcmp(v->info.name, name) == 0)
 			return true;
 	}
 	return false;
@@ -239,8 +239,8 @@ static void attach_answered(struct engine *e, const struct msg *msg)
 	struct engine_volume *v = volume_by_attach(e, msg->id);
 	int error;
 
-	/* Granted after its time was up: nobody here wants it, and it would keep others out. */
-	if (!v && msg->status == WIRE_OK && !name_in_use(e, msg->u.volume.name))
+	/* Granted after its time was up, or after the volume was lost: nobody here wants it, and it would keep others out. */
+	if ((!v || v->lost) && msg->status == WIRE_OK && !name_in_use(e, msg->u.volume.name))
 		say_detach(e, msg->u.volume.volume);
 	if (!v || !v->asked || v->state > VOLUME_ATTACHED)
 		return;
@@ -255,10 +255,15 @@ static void attach_answered(struct engine *e, const struct msg *msg)
 			engine_volume_lost(v, msg->u.volume.text);
 		return;
 	}
-	if (v->state == VOLUME_ATTACHING)
+	if (v->state == VOLUME_ATTACHING) {
 		v->info = msg->u.volume;
-	else
+	} else if (v->info.volume != msg->u.volume.volume) {
+		say_detach(e, msg->u.volume.volume);
+		engine_volume_lost(v, "it was deleted, and another volume has its name");
+		return;
+	} else {
 		grow(v, msg->u.volume.size_bytes);
+	}
 	send_table(v, 0);
 }
 
@@ -349,6 +354,7 @@ void engine_volume_lost(struct engine_volume *v, const char *text)
 		return;
 	}
 	v->state = VOLUME_LOST;
+	v->lost = true;
 	HASH_ITER(by_index, v->chunks, c, next)
 	engine_chunk_end(c);
 	engine_parts_fail(v->engine, &v->ungranted, WIRE_FENCED);

@@ -1,8 +1,10 @@
 /*
  * journal.c - group commit: records of all chunks are collected in a batch while earlier batches are being written.
  *
- * A batch is one durable device write: header with the records, then the data blocks straight from the callers' buffers. At
- * most two are in flight, and the second only if enough has been collected: a small batch costs a whole header block.
+ * A batch is one durable device write: header with the records, then the data blocks straight from the callers' buffers.
+ * Two are in flight, and the second only if enough has been collected: a small batch costs a whole header block. Batches
+ * of whole units (direct.c), short beside their data, don't wait for one another: up to eight. Replay's search behind the
+ * journal's end (replay.c, scan_next) covers what is in flight: together never longer than two batches of the longest kind.
  * Batches complete in order, whatever the disk does. A batch never wraps; what is left at the end of the ring is skipped.
  *
  * Room is promised when a record is added (journal_collect), so that what was applied in memory can always be
@@ -367,6 +369,7 @@ static bool start_batch(struct store *store, struct batch *b)
 	b->confirmed_operation = j->durable_operation;
 	j->head = position + bytes;
 	j->in_flight++;
+	j->in_flight_bytes += bytes;
 	uint32_t previous_crc = j->previous_crc;
 	seal_header(store, b);
 	journal_push_info(
@@ -388,10 +391,16 @@ static bool may_start(const struct store *store, const struct batch *b)
 {
 	const struct journal *j = &store->journal;
 
-	if (b->unready || j->in_flight >= BATCHES_IN_FLIGHT)
+	if (b->unready)
 		return false;
-	return b->closed || !j->in_flight || b->record_count >= SECOND_RECORDS ||
-	       b->data_bytes >= SECOND_DATA_BYTES;
+	if (!j->in_flight)
+		return true;
+	if (b->direct && j->in_flight < DIRECT_BATCHES_IN_FLIGHT &&
+	    j->in_flight_bytes + batch_bytes(b) <= 2 * j->batch_bytes_max)
+		return true;
+	return j->in_flight < BATCHES_IN_FLIGHT &&
+	       (b->closed || b->record_count >= SECOND_RECORDS ||
+		b->data_bytes >= SECOND_DATA_BYTES);
 }
 
 void journal_start(struct store *store)
@@ -471,8 +480,10 @@ static void complete_batch(struct store *store, struct batch *b)
 	struct store_op *op;
 
 	TAILQ_REMOVE(&store->journal.queue, b, link);
-	if (b->sequence)
+	if (b->sequence) {
 		store->journal.in_flight--;
+		store->journal.in_flight_bytes -= b->header_bytes + b->data_bytes;
+	}
 	if (b->failed || store->journal.broken) {
 		store->journal.broken = true;
 		batch_failed(store, b);

@@ -25,16 +25,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BATCH_HEADER_MAX  16384u
-#define RECORD_BYTES_MAX  4096u
-#define BATCH_IOVS        256u
-#define BATCH_IOVS_PER_OP 20u
-#define BATCHES_IN_FLIGHT 2u
-#define RECENT_SLOTS      16384u
-#define JOURNAL_BYTES_MIN MIB
-#define SEGMENT_BYTES_MAX (2 * MIB)
-#define OPEN_DEPTH        8u
-#define MEMORY_PER_TIB    (GIB * 16 / 10)
+#define BATCH_HEADER_MAX         16384u
+#define RECORD_BYTES_MAX         4096u
+#define BATCH_IOVS               256u
+#define BATCH_IOVS_PER_OP        20u
+#define BATCHES_IN_FLIGHT        2u
+#define DIRECT_BATCHES_IN_FLIGHT 8u
+#define RECENT_SLOTS             16384u
+#define JOURNAL_BYTES_MIN        MIB
+#define SEGMENT_BYTES_MAX        (2 * MIB)
+#define OPEN_DEPTH               8u
+#define MEMORY_PER_TIB           (GIB * 16 / 10)
 /* The most units that one write touches: places that only overwrites may take. */
 #define OVERWRITE_UNITS (IO_BYTES_MAX / UNIT_BYTES + 1)
 
@@ -187,7 +188,7 @@ struct freed {
 
 struct journal {
 	struct batches queue; /* collecting one last */
-	uint32_t in_flight;
+	uint32_t in_flight, in_flight_bytes;
 	bool broken;         /* a batch failed: so do all later ones */
 	uint64_t head, tail; /* positions */
 	uint64_t next_sequence;

@@ -1,8 +1,9 @@
 /*
  * writeback.c - brings blocks from the journal home.
  *
- * It goes through the journal from the oldest batch on, a window of consecutive batches at a time: reads them in large requests
- * (the next window while one is written), picks the blocks that are still the newest of their place, sorts them by place and writes them. A block that was
+ * It goes through the journal from the oldest batch on, a window of consecutive batches at a time: reads them piece by piece
+ * (the next window while one is written; pieces that are small, and one at a time, since a device works them off in turn: 8 MiB at once
+ * hold up a durable write behind them for 5 to 10 ms), picks the blocks that are still the newest of their place, sorts them by place and writes them. A block that was
  * overwritten or freed meanwhile costs nothing. The home writes need not be durable one by one: the tail moves
  * only at a checkpoint, after a SYNC (checkpoint.c).
  *
@@ -10,8 +11,11 @@
  */
 #include "replica-engine/store/store_internal.h"
 
-#define SEGMENTS_MAX  4u
-#define WINDOW_BLOCKS (SEGMENTS_MAX * SEGMENT_BYTES_MAX / BLOCK_BYTES)
+#define WINDOW_BYTES_MAX (8 * MIB)
+#define SEGMENT_BYTES    (256 * KIB)
+#define SEGMENTS_MAX     (WINDOW_BYTES_MAX / SEGMENT_BYTES)
+/* The last segment may be a batch of the longest kind. */
+#define WINDOW_BLOCKS ((WINDOW_BYTES_MAX + MIB) / BLOCK_BYTES)
 #define DEPTH_MIN     4u
 #define DEPTH_MAX     32u
 
@@ -22,7 +26,7 @@ struct home_block {
 	uint8_t *data;
 };
 
-/* Batches of a window that lie side by side and are read in one request. */
+/* Batches of a window that lie side by side and are read in one request: SEGMENT_BYTES, or one longer batch. */
 struct segment {
 	uint64_t first, count; /* in the ring, from ring_done on */
 	uint64_t bytes;
@@ -38,7 +42,7 @@ struct segment {
 struct window {
 	uint64_t batches, bytes;
 	struct segment segments[SEGMENTS_MAX];
-	uint32_t segment_count, reads;
+	uint32_t segment_count, next_read;
 	struct home_block blocks[WINDOW_BLOCKS];
 	uint32_t block_count, next, in_flight;
 	bool ready;
@@ -61,7 +65,7 @@ static void window_clear(struct window *w)
 {
 	for (uint32_t i = 0; i < w->segment_count; i++)
 		buf_unref(w->segments[i].buf);
-	w->segment_count = w->reads = w->block_count = w->next = 0;
+	w->segment_count = w->next_read = w->block_count = w->next = 0;
 	w->batches = w->bytes = 0;
 	w->ready = false;
 }
@@ -250,6 +254,7 @@ static void pick_place(struct batch_reader *r, const struct disk_place *p, uint1
 		d = dirty_find(&r->store->dirty, p->place, b);
 		/* Also of a place that was freed: that may not be durable yet. */
 		if (d && d->where == r->where && d->sequence == (uint32_t)r->header->sequence) {
+			assert(w->block_count < WINDOW_BLOCKS);
 			w->blocks[w->block_count++] =
 				(struct home_block){p->place, b, d->where, d->sequence, r->data};
 		}
@@ -340,18 +345,24 @@ static void pick_segment(struct store *store, const struct segment *g)
 	}
 }
 
+static void read_more(struct store *store);
+
 static void segment_read(struct io *io)
 {
 	struct store *store = io->store;
-	struct window *w = store->writeback->ahead;
 	struct segment *g = io->user;
 
 	g->error = io->request.result;
 	if (g->error)
 		store->counters.read_errors++;
 	io_put(io);
-	if (--w->reads)
-		return;
+	read_more(store);
+}
+
+static void window_read(struct store *store)
+{
+	struct window *w = store->writeback->ahead;
+
 	for (uint32_t i = 0; i < w->segment_count; i++)
 		if (w->segments[i].buf)
 			pick_segment(store, &w->segments[i]);
@@ -383,15 +394,17 @@ static bool choose_segment(struct store *store, struct segment *g, uint64_t limi
 	return g->count > 0;
 }
 
-static void choose_window(struct store *store, struct window *w)
+/* False if there is nothing to read. */
+static bool choose_window(struct store *store, struct window *w)
 {
 	struct writeback *wb = store->writeback;
-	uint64_t limit = MIN(SEGMENT_BYTES_MAX, store->super.journal_bytes / 8 / SEGMENTS_MAX);
+	bool any = false;
+	uint64_t limit = MIN(WINDOW_BYTES_MAX, store->super.journal_bytes / 8);
 
-	while (w->segment_count < SEGMENTS_MAX) {
+	while (w->segment_count < SEGMENTS_MAX && w->bytes < limit) {
 		struct segment g = {.first = w->batches};
 
-		if (!choose_segment(store, &g, limit))
+		if (!choose_segment(store, &g, MIN(SEGMENT_BYTES, limit / 4)))
 			break;
 		if (!g.live && !w->segment_count && !wb->current) {
 			wb->ring_done += g.count;
@@ -401,8 +414,9 @@ static void choose_window(struct store *store, struct window *w)
 		w->segments[w->segment_count++] = g;
 		w->batches += g.count;
 		w->bytes += g.bytes;
-		w->reads += g.live > 0;
+		any |= g.live > 0;
 	}
+	return any;
 }
 
 static void read_segment(struct store *store, struct segment *g)
@@ -414,6 +428,19 @@ static void read_segment(struct store *store, struct segment *g)
 	io->user = g;
 	io_add(io, g->buf->data, g->bytes);
 	io_read(io, journal_ring_offset(store, journal_info(store, first)->position));
+}
+
+/* The window's next segment that holds something to bring home; behind the last the window is ready. */
+static void read_more(struct store *store)
+{
+	struct window *w = store->writeback->ahead;
+
+	while (w->next_read < w->segment_count && !w->segments[w->next_read].live)
+		w->next_read++;
+	if (w->next_read < w->segment_count)
+		read_segment(store, &w->segments[w->next_read++]);
+	else
+		window_read(store);
 }
 
 static bool wanted(const struct store *store)
@@ -434,15 +461,12 @@ static void read_ahead(struct store *store)
 
 	if (store->failed || store->options.read_only || wb->ahead || !wanted(store))
 		return;
-	choose_window(store, w);
-	if (!w->reads) {
+	if (!choose_window(store, w)) {
 		window_clear(w);
 		return;
 	}
 	wb->ahead = w;
-	for (uint32_t i = 0; i < w->segment_count; i++)
-		if (w->segments[i].live)
-			read_segment(store, &w->segments[i]);
+	read_more(store);
 }
 
 void writeback_continue(struct store *store)

@@ -201,6 +201,20 @@ int cluster_server_of_cid(const struct cluster *c, uint32_t cid)
 	return -1;
 }
 
+bool cluster_disk_lies(const struct cluster *c, unsigned server)
+{
+	if (server != c->params.victim)
+		return false;
+	for (uint32_t i = 0; i < c->params.fault_count; i++) {
+		enum fault_kind k = c->params.faults[i].kind;
+
+		if (k == FAULT_DISK_READS_FAIL || k == FAULT_DISK_ROT ||
+		    k == FAULT_DISK_LOSES_WRITES || k == FAULT_DISK_MISDIRECTS)
+			return true;
+	}
+	return false;
+}
+
 const struct meta_chunk_row *cluster_chunk(const struct cluster *c, unsigned volume, uint64_t index)
 {
 	const struct meta_volume_row *v = sim_rows_volume_named(c->rows, c->volumes[volume].name);

@@ -145,7 +145,7 @@ void power_on_all(struct cluster *c)
 
 /* ---- one fault ---- */
 
-/* A disk may be replaced only while every chunk on it has another ACTIVE copy, on a disk that was not replaced, or is being deleted. */
+/* A disk may be replaced only while every chunk on it has another ACTIVE copy, on a disk that was not replaced and does not lie, or is being deleted. */
 static bool disk_is_spare(const struct cluster *c, unsigned server)
 {
 	const struct meta_chunk_row *row;
@@ -164,7 +164,7 @@ static bool disk_is_spare(const struct cluster *c, unsigned server)
 			if (on == (int)server)
 				here = true;
 			else
-				elsewhere += on >= 0;
+				elsewhere += on >= 0 && !cluster_disk_lies(c, (unsigned)on);
 		}
 		if (here && elsewhere == 0)
 			return false;

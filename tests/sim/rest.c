@@ -234,20 +234,6 @@ static bool list_exact(struct cluster *c, const struct meta_chunk_row *row)
 	return false;
 }
 
-static bool lies(const struct cluster *c, unsigned server)
-{
-	if (server != c->params.victim)
-		return false;
-	for (uint32_t i = 0; i < c->params.fault_count; i++) {
-		enum fault_kind k = c->params.faults[i].kind;
-
-		if (k == FAULT_DISK_READS_FAIL || k == FAULT_DISK_ROT ||
-		    k == FAULT_DISK_LOSES_WRITES || k == FAULT_DISK_MISDIRECTS)
-			return true;
-	}
-	return false;
-}
-
 static bool loses(const struct cluster *c, unsigned server)
 {
 	if (server != c->params.victim)
@@ -285,7 +271,7 @@ static bool replica_load(struct cluster *c, struct inspected *disks,
 	}
 	r->name = c->servers[server].node.process->name;
 	r->on = &disks[server];
-	r->lies = lies(c, (unsigned)server);
+	r->lies = cluster_disk_lies(c, (unsigned)server);
 	if (!store_chunk_get(r->on->store, row->chunk, &chunk)) {
 		/* Listed before it is created; then nothing may have been acknowledged in it. */
 		if (depth == REST_DURABLE && row->list_number <= 1) {

@@ -1,6 +1,9 @@
 /* scenarios_found.c - one for each bug that the simulator has found, as short as it could be made. */
+#include "tests/sim/operator.h"
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
+
+#include <errno.h>
 
 #define SECONDS(n) ((n)*NS_PER_S)
 
@@ -343,8 +346,110 @@ static const struct scenario held_write_is_passed = {
 	.drive = drive_held_write_is_passed,
 };
 
-const struct scenario *const scenarios_found[] = {&hello_unanswered,     &lease_unanswered,
-						  &deposed_owner,        &taken_while_attaching,
-						  &repair_unanswered,    &wakes_after_repair,
-						  &new_owner_is_short,   &short_and_back,
-						  &held_write_is_passed, NULL};
+/* Two replicas, both needed: one is away until a third has been filled for it, and comes back before it can be evicted. */
+static void shape_both_needed(struct params *p)
+{
+	shape_scripted(p);
+	p->servers = 3;
+	p->volume[0].replicas = p->volume[0].min_replicas = 2;
+}
+
+static bool drive_one_too_many(struct cluster *c)
+{
+	unsigned away, e1 = host_of_engine(c, 1), third;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	away = server_of(c, 0, 0, 0);
+	third = 3 - away - server_of(c, 0, 0, 1);
+	kill_server(c, away);
+	kill_engine(c, 0);
+	cut_both(c, e1, host_of_server(c, away));
+	try_attach(c, 1, 0, true);
+	if (!step_until_delivered(c, &c->servers[third].node, MSG_JOIN, SECONDS(60)))
+		return false;
+	node_pause(&c->servers[third].node);
+	node_let_up(&c->servers[away].node);
+	net_link_heal(c->sim.net, e1, host_of_server(c, away));
+	net_link_heal(c->sim.net, host_of_server(c, away), e1);
+	if (!run_for(c, SECONDS(2)))
+		return false;
+	node_continue(&c->servers[third].node);
+	return step_replicas(c, 0, 0, 3, 3, SECONDS(60)) &&
+	       step_replicas(c, 0, 0, 2, 2, SECONDS(60)) && step_attach(c, 1, 0, true) &&
+	       step_read(c, 1, 0, 0, MIB, SECONDS(10));
+}
+
+static const struct scenario one_too_many = {
+	.name = "one-more-than-wanted",
+	.story = "A replica is filled for one that is away; that one comes back: there are more "
+		 "than wanted, and one leaves.",
+	.shape = shape_both_needed,
+	.drive = drive_one_too_many,
+};
+
+/* The volume is deleted while its engine is out of metad's reach, and another one gets its name. */
+static bool create_anew(struct cluster *c, bool late)
+{
+	static struct scripted held;
+	unsigned e0 = host_of_engine(c, 0), metad = host_of_metad(c, 0);
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	cut_both(c, e0, metad);
+	for (unsigned i = 0; i < c->params.servers; i++)
+		cut_both(c, e0, host_of_server(c, i));
+	try_write(c, 0, 0, 0, 4 * KIB, &held);
+	if (!run_for(c, SECONDS(15)))
+		return false;
+	operator_recreate(c, 0, true);
+	if (!run_for(c, late ? SECONDS(60) : SECONDS(5)))
+		return false;
+	net_heal_all(c->sim.net);
+	return step_done(c, &held, SECONDS(20)) &&
+	       step_expect(c, held.status == -ESHUTDOWN, "the old volume's IO fails") &&
+	       run_for(c, SECONDS(1)) && step_attach(c, 1, 0, false) &&
+	       step_read(c, 1, 0, 0, MIB, SECONDS(10));
+}
+
+static bool drive_created_anew(struct cluster *c)
+{
+	return create_anew(c, true);
+}
+
+static const struct scenario created_anew = {
+	.name = "deleted-and-created-anew",
+	.story = "A volume is deleted while its engine is cut off, and created anew under its "
+		 "name: the engine does not take the new one for its own.",
+	.shape = shape_scripted,
+	.drive = drive_created_anew,
+};
+
+static bool drive_just_created_anew(struct cluster *c)
+{
+	return create_anew(c, false);
+}
+
+static const struct scenario just_created_anew = {
+	.name = "just-deleted-and-created-anew",
+	.story = "The same, and metad still knows what it took from that engine: the engine hears "
+		 "of it before it is given the new one, and gives that one back.",
+	.shape = shape_scripted,
+	.drive = drive_just_created_anew,
+};
+
+const struct scenario *const scenarios_found[] = {&hello_unanswered,
+						  &lease_unanswered,
+						  &deposed_owner,
+						  &taken_while_attaching,
+						  &repair_unanswered,
+						  &wakes_after_repair,
+						  &new_owner_is_short,
+						  &short_and_back,
+						  &held_write_is_passed,
+						  &one_too_many,
+						  &created_anew,
+						  &just_created_anew,
+						  NULL};

@@ -226,6 +226,45 @@ START_TEST(busy_after_a_reconnect_means_that_the_volume_is_lost)
 }
 END_TEST
 
+/* The other one is not ours: neither to hold nor to read. */
+START_TEST(another_volume_of_the_same_name_is_not_taken_for_the_one_that_was_deleted)
+{
+	attached();
+	ck_assert_int_eq(run(ENGINE_WRITE, 0, 4096, 1), 0);
+	w.volume_number = VOLUME + 1;
+	end_close(METAD);
+	PASS_UNTIL(w.ends[METAD].got[MSG_DETACH] == 1);
+	settle();
+	ck_assert_uint_eq(w.detach.volume, VOLUME + 1);
+	ck_assert_int_eq(run(ENGINE_READ, 0, 4096, 1), -ESHUTDOWN);
+	pass_ms(3000);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_ATTACH], 2);
+	world_end();
+}
+END_TEST
+
+START_TEST(a_confirmation_that_comes_after_the_loss_is_given_back)
+{
+	struct msg detached_ = {.type = MSG_DETACHED,
+				.u.detached = {.volume = VOLUME, .text = "deleted"}};
+	struct msg request;
+	struct held held;
+	struct io_conn *conn;
+
+	attached();
+	w.ends[METAD].hold[MSG_ATTACH] = true;
+	end_close(METAD);
+	PASS_UNTIL(w.ends[METAD].got[MSG_ATTACH] == 2);
+	say(w.ends[METAD].conn, &detached_);
+	settle();
+	conn = held_take(MSG_ATTACH, &request, &held);
+	metad_attach(conn, &request);
+	settle();
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_DETACH], 1);
+	world_end();
+}
+END_TEST
+
 START_TEST(detach_without_metad_gives_up_after_a_while)
 {
 	attached();
@@ -335,6 +374,8 @@ int main(void)
 		a_volume_grows_while_it_is_attached,
 		not_owner_means_that_the_volume_is_lost,
 		busy_after_a_reconnect_means_that_the_volume_is_lost,
+		another_volume_of_the_same_name_is_not_taken_for_the_one_that_was_deleted,
+		a_confirmation_that_comes_after_the_loss_is_given_back,
 		detach_without_metad_gives_up_after_a_while,
 		volumes_are_listed,
 		a_stopped_engine_says_bye,

@@ -82,6 +82,7 @@ static struct world {
 	struct engine *engine;
 	/* metad's */
 	enum wire_status attach_status, lease_status, change_status;
+	uint64_t volume_number;
 	bool exists[CHUNKS], other_owner[CHUNKS], keepalives, no_space;
 	uint64_t epoch, list_number[CHUNKS];
 	unsigned evicted; /* bit per cid */
@@ -345,7 +346,7 @@ static inline void metad_change(struct io_conn *conn, const struct msg *msg)
 static inline void metad_attach(struct io_conn *conn, const struct msg *msg)
 {
 	struct msg m = {.status = w.attach_status,
-			.u.volume = {.volume = VOLUME,
+			.u.volume = {.volume = w.volume_number,
 				     .uuid = {{9}},
 				     .name = "v",
 				     .size_bytes = w.size_bytes,
@@ -623,6 +624,7 @@ static inline void world_begin(void)
 	TAILQ_INIT(&w.held);
 	w.keepalives = true;
 	w.epoch = 10;
+	w.volume_number = VOLUME;
 	w.size_bytes = CHUNKS * CHUNK_BYTES;
 	for (unsigned i = 0; i < CHUNKS; i++)
 		w.list_number[i] = 1;

@@ -98,6 +98,58 @@ START_TEST(healthy_chunk_is_left_alone)
 }
 END_TEST
 
+/* 2 is away, 4 is filled and promoted for it, and 2 comes back: one of four has to leave. */
+static void one_too_many(void)
+{
+	struct msg_change change;
+
+	setup_replicas(4, 3, 3);
+	f.servers[0].free_bytes = 7 * GIB;
+	peer_keepalive(f.w, &f.servers[0]);
+	peer_close(f.w, &f.servers[1]);
+	pass(80000);
+	ck_assert(is_filling(4));
+	f.chunk = peer_lease_one(f.w, &f.engine, f.volume, 0);
+	change = evict(&f.chunk, 4);
+	change.kind = CHANGE_PROMOTE;
+	ck_assert_int_eq(peer_change(f.w, &f.engine, &change)->status, WIRE_OK);
+	pass(5000);
+	ck_assert_int_eq(place_of(2) >= 0 && !row()->replicas[place_of(2)].leaving, 1);
+	peer_return(f.w, &f.servers[1]);
+	pass(5000);
+}
+
+START_TEST(one_more_than_wanted_leaves)
+{
+	struct msg_change change;
+
+	one_too_many();
+	ck_assert_uint_eq(row()->replica_count, 4);
+	for (uint32_t i = 0; i < 4; i++)
+		ck_assert_int_eq(row()->replicas[i].leaving, row()->replicas[i].cid == 1);
+	f.chunk = peer_lease_one(f.w, &f.engine, f.volume, 0);
+	ck_assert(f.chunk.replicas[place_of(1)].leaving);
+	change = evict(&f.chunk, 1);
+	ck_assert_int_eq(peer_change(f.w, &f.engine, &change)->status, WIRE_OK);
+	pass(20000);
+	ck_assert_uint_eq(row()->replica_count, 3);
+	ck_assert_int_eq(place_of(1), -1);
+	world_free(f.w);
+}
+END_TEST
+
+START_TEST(one_that_leaves_stays_when_another_one_dies)
+{
+	one_too_many();
+	peer_close(f.w, &f.servers[2]);
+	pass(8000);
+	ck_assert_uint_eq(row()->replica_count, 4);
+	for (uint32_t i = 0; i < 4; i++)
+		ck_assert(!row()->replicas[i].leaving);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(missing_replica_is_filled_elsewhere_at_once)
 {
 	uint64_t before;
@@ -630,7 +682,8 @@ START_TEST(number_of_fillings_per_server_is_bounded)
 }
 END_TEST
 
-WORLD_MAIN("meta repair", healthy_chunk_is_left_alone, missing_replica_is_filled_elsewhere_at_once,
+WORLD_MAIN("meta repair", healthy_chunk_is_left_alone, one_more_than_wanted_leaves,
+	   one_that_leaves_stays_when_another_one_dies, missing_replica_is_filled_elsewhere_at_once,
 	   old_home_that_is_there_is_preferred, old_home_that_is_away_gets_a_grace,
 	   old_home_that_returns_in_time_is_resynchronised,
 	   old_home_that_lost_its_copy_is_not_waited_for, newest_copy_is_preferred,

@@ -277,6 +277,33 @@ START_TEST(a_replica_that_never_answers_sync_does_not_hold_reads)
 }
 END_TEST
 
+START_TEST(one_more_than_wanted_is_evicted_when_all_others_are_there)
+{
+	story_io(&s);
+	story_peer_down(&s, 2);
+	story_skip(&s);
+	story_list(&s, "1A 2A 3L", 4);
+	story_wait_ms(&s, 900);
+	EXPECT(&s, "");
+	story_list(&s, "1A 2A 3A", 5); /* wanted after all */
+	story_peer_up(&s, 2);
+	story_synced(&s, 2, 5, 10, 77);
+	story_skip(&s);
+	story_wait_ms(&s, 200);
+	EXPECT(&s, "");
+	ck_assert(owner_repaired(&s.o));
+	story_list(&s, "1A 2A 3L 4F", 6); /* it goes when 4 is ACTIVE */
+	story_wait_ms(&s, 200);
+	EXPECT(&s, "");
+	story_list(&s, "1A 2A 3L", 7);
+	ck_assert(!owner_repaired(&s.o));
+	EXPECT(&s, "EVICT(3) list 7 synced 2");
+	story_changed(&s, WIRE_OK, "1A 2A", 8);
+	ck_assert(owner_repaired(&s.o));
+	story_end(&s);
+}
+END_TEST
+
 START_TEST(a_promise_is_believed_for_as_long_as_promises_are)
 {
 	struct msg m = {.type = MSG_SYNC_OK, .status = WIRE_WAIT};
@@ -353,6 +380,7 @@ int main(void)
 		what_one_source_can_not_read_is_filled_from_the_other,
 		a_source_that_says_something_else_makes_nothing_known_bad,
 		a_replica_that_never_answers_sync_does_not_hold_reads,
+		one_more_than_wanted_is_evicted_when_all_others_are_there,
 		a_promise_is_believed_for_as_long_as_promises_are,
 		an_old_taken_list_does_not_end_a_new_lease,
 		a_list_of_a_later_epoch_ends_the_lease_at_once,
