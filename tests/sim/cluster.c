@@ -1,11 +1,14 @@
 /* cluster.c - see cluster.h. */
 #include "tests/sim/cluster.h"
+#include "tests/sim/lists.h"
 #include "tests/sim/users.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #define RESTART_NS (200 * NS_PER_MS)
+/* After so long a metad that found the store in use tries again. */
+#define STANDBY_NS NS_PER_S
 
 static void node_init(struct cluster *c, struct node *n, struct sim_host *host, unsigned number,
 		      const char *kind, void (*restart)(struct sim_event *event))
@@ -62,6 +65,19 @@ static uint64_t wall_ms(void *context)
 	return UINT64_C(1795326000000) + p->sim->now_ns / NS_PER_MS;
 }
 
+/*
+ * SQLite's lock: the store belongs to the process that has opened it until that process ends, also while it hangs. Another
+ * one ends with an error before anybody can connect to it.
+ */
+static bool store_in_use(const struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.metads; i++) {
+		if (c->metads[i].node.process->running)
+			return true;
+	}
+	return false;
+}
+
 void cluster_start_metad(struct cluster *c, unsigned i)
 {
 	struct sim_metad *m = &c->metads[i];
@@ -69,8 +85,17 @@ void cluster_start_metad(struct cluster *c, unsigned i)
 	char error[META_STORE_ERROR_BYTES] = "";
 	struct metad_environment environment;
 
-	if (p->running || c->active_metad != i || m->node.faults || !p->host->up)
+	if (p->running || m->node.faults || !p->host->up)
 		return;
+	if (store_in_use(c)) {
+		sim_reach(&c->sim, REACHED_STORE_IN_USE);
+		sim_schedule(&c->sim, &m->node.restart, NULL, c->sim.now_ns + STANDBY_NS,
+			     "restart");
+		return;
+	}
+	if (c->active_metad != i)
+		sim_reach(&c->sim, REACHED_METAD_SWITCHED);
+	c->active_metad = i;
 	sim_process_start(p);
 	environment = (struct metad_environment){
 		.clock = &p->clock,
@@ -316,6 +341,13 @@ static void init_engines(struct cluster *c)
 	}
 }
 
+static void row_changed(void *context, const struct meta_row *before, const struct meta_row *after)
+{
+	const struct cluster *c = context;
+
+	lists_changed(c->lists, before, after);
+}
+
 void cluster_init(struct cluster *c, const struct params *params, bool tracing, FILE *out)
 {
 	struct net_watch watch;
@@ -331,7 +363,9 @@ void cluster_init(struct cluster *c, const struct params *params, bool tracing, 
 	init_metads(c);
 	init_engines(c);
 	c->rows = sim_rows_new(&c->sim, params->rows_latency_ns, params->rows_latency_ns);
-	c->observer = observer_new(&c->sim);
+	c->lists = lists_new(c);
+	sim_rows_watch_changes(c->rows, row_changed, c);
+	c->observer = observer_new(&c->sim, c->lists);
 	watch = observer_watch(c->observer);
 	net_set_watch(c->sim.net, &watch);
 	for (unsigned i = 0; i < params->volumes; i++) {
@@ -366,6 +400,7 @@ void cluster_fini(struct cluster *c)
 	}
 	net_free(c->sim.net);
 	observer_free(c->observer);
+	lists_free(c->lists);
 	sim_rows_free(c->rows);
 	sim_fini(&c->sim);
 }

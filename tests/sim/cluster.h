@@ -98,23 +98,34 @@ struct fault_event {
 	unsigned holder, pivot;
 	uint8_t links[32][2];
 	unsigned link_count;
-	/* AT_MESSAGE, AT_COMMIT */
-	bool armed;
+	/* AT_MESSAGE, AT_COMMIT, HEIRS */
+	bool armed; /* waits for its message */
+	bool second_done;
+	bool watching; /* waits for another one: what releases a message, the third act */
+	unsigned skip; /* so many go by */
 	struct sim_event fire;
 	struct node *sender, *receiver;
-	struct node *victim; /* down, or paused */
+	uint64_t connection;
+	uint32_t cid;
+	struct {
+		struct node *node;
+		bool paused; /* else down */
+	} victims[4];
+	unsigned victim_count;
+	unsigned dead_disk; /* 1 ..: its server takes no writes */
 };
 
 struct cluster {
 	struct sim sim;
 	struct params params;
 	struct sim_metad metads[SIM_METADS_MAX];
-	unsigned active_metad;
+	unsigned active_metad; /* the last one that got the store */
 	struct sim_server servers[SIM_SERVERS_MAX];
 	struct sim_engine engines[SIM_ENGINES_MAX];
 	struct sim_volume volumes[SIM_VOLUMES_MAX];
 	struct sim_rows *rows;
 	struct observer *observer;
+	struct lists *lists;
 	struct admin *admin;
 	char meta_addresses[512];
 	struct sim_event tick;
@@ -130,6 +141,7 @@ struct cluster {
 	uint64_t last_done_ns;
 	uint64_t slowest_ns; /* the longest that an operation of a client has taken */
 	struct fault_event fault_events[SIM_FAULTS_MAX];
+	unsigned listening; /* faults that wait for a message */
 	size_t bytes_under_way_max, memory_max;
 	uint64_t acknowledged, failed_operations;
 	uint64_t eio;

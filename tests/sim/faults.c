@@ -67,6 +67,41 @@ static void each_node(struct cluster *c, void (*visit)(struct node *n, void *con
 		visit(&c->engines[i].node, context);
 }
 
+struct search {
+	const struct sim_process *process;
+	struct node *found;
+};
+
+static void find_visit(struct node *n, void *context)
+{
+	struct search *s = context;
+
+	if (n->process == s->process)
+		s->found = n;
+}
+
+static struct node *node_of(struct cluster *c, const struct sim_process *process)
+{
+	struct search s = {.process = process};
+
+	each_node(c, find_visit, &s);
+	return s.found;
+}
+
+/* It dies and something starts it again: soon, or some seconds later. */
+static void node_kill_and_restart(struct node *n)
+{
+	struct cluster *c = n->cluster;
+
+	if (!n->process->running)
+		return;
+	node_kill_any(n, false);
+	if (!n->faults)
+		sim_schedule(&c->sim, &n->restart, NULL,
+			     c->sim.now_ns + (100 + 300 * (c->sim.order % 8)) * NS_PER_MS,
+			     "restart");
+}
+
 static void off_if_on_host(struct node *n, void *context)
 {
 	if (n->process->host != context)
@@ -216,7 +251,6 @@ static bool begin_process(struct cluster *c, const struct fault *f)
 		n = &c->engines[f->target].node;
 		break;
 	case FAULT_CRASH_META:
-	case FAULT_FAILOVER_META:
 		n = &c->metads[c->active_metad].node;
 		break;
 	default:
@@ -292,19 +326,6 @@ static void take_over(struct cluster *c, const struct fault *f)
  * and from some servers; the taker from all but the pivot, or from some. Second act, up to 4 s later: the holder is cut off from the pivot, or
  * from some more, and the pivot, or some, are killed and started again at once.
  */
-enum depose_bits {
-	DEPOSE_META = 1 << 0,
-	DEPOSE_ONE_WAY = 1 << 1,
-	DEPOSE_SERVERS = 1 << 2,
-	DEPOSE_TAKER = 1 << 3,
-	DEPOSE_TAKER_PIVOT = 1 << 4,
-	DEPOSE_SECOND = 1 << 5,
-	DEPOSE_SECOND_PIVOT = 1 << 6,
-	DEPOSE_RESTART = 1 << 7,
-	DEPOSE_RESTART_PIVOT = 1 << 8,
-	/* bits 9 .. 15: which replica, when; 16 .. 31: which servers, where the pivot does not say */
-};
-
 static bool some(const struct fault *f, unsigned server, unsigned shift)
 {
 	return f->how >> (16 + (server + shift) % 16) & 1;
@@ -326,15 +347,87 @@ static void depose_cut_both(struct fault_event *event, unsigned a, unsigned b, b
 		depose_cut(event, b, a);
 }
 
-static unsigned pick_pivot(const struct cluster *c, const struct fault *f)
+/* A chunk server with a replica of the volume's first or second chunk; the one that reads prefer, or any. */
+static unsigned pick_pivot(const struct cluster *c, const struct fault *f, bool reader)
 {
 	const struct meta_chunk_row *row = cluster_chunk(c, f->target, f->how >> 9 & 1);
 	int server = -1;
 
-	if (row && row->replica_count)
-		server = cluster_server_of_cid(
-			c, row->replicas[(f->how >> 10 & 7) % row->replica_count].cid);
+	if (row && row->replica_count) {
+		uint64_t which = reader ? row->chunk : f->how >> 10 & 3;
+
+		server = cluster_server_of_cid(c, row->replicas[which % row->replica_count].cid);
+	}
 	return server < 0 ? f->how % c->params.servers : (unsigned)server;
+}
+
+static struct node *node_of_user(struct cluster *c, const struct user *user)
+{
+	for (unsigned i = 0; i < c->params.engines; i++) {
+		for (unsigned v = 0; v < SIM_VOLUMES_MAX; v++) {
+			if (c->engines[i].users[v] == user)
+				return &c->engines[i].node;
+		}
+	}
+	return NULL;
+}
+
+static void add_victim(struct fault_event *event, struct node *n, bool paused)
+{
+	if (event->victim_count == ARRAY_SIZE(event->victims) || !n->process->running)
+		return;
+	event->victims[event->victim_count].paused = paused;
+	event->victims[event->victim_count++].node = n;
+}
+
+/* Down until the fault ends. */
+static void hold_victim(struct fault_event *event, struct node *n, bool power)
+{
+	if (!n->process->running)
+		return;
+	add_victim(event, n, false);
+	node_hold_down(n);
+	node_kill_any(n, power);
+}
+
+static void pause_victim(struct fault_event *event, struct node *n)
+{
+	if (!n->process->running)
+		return;
+	add_victim(event, n, true);
+	node_pause(n);
+}
+
+static void victims_go_on(struct fault_event *event)
+{
+	while (event->victim_count) {
+		struct node *n = event->victims[--event->victim_count].node;
+
+		if (event->victims[event->victim_count].paused)
+			node_continue(n);
+		else
+			node_let_up(n);
+	}
+}
+
+static void watch(struct fault_event *event)
+{
+	event->watching = true;
+	event->cluster->listening++;
+}
+
+static void unwatch(struct fault_event *event)
+{
+	if (event->watching)
+		event->cluster->listening--;
+	event->watching = false;
+}
+
+static void depose_sleep(struct sim_event *at)
+{
+	struct fault_event *event = container_of(at, struct fault_event, fire);
+
+	pause_victim(event, event->sender);
 }
 
 static void depose_second(struct sim_event *at)
@@ -353,6 +446,11 @@ static void depose_second(struct sim_event *at)
 		if (!(f->how & DEPOSE_RESTART) ||
 		    !(f->how & DEPOSE_RESTART_PIVOT ? pivot : some(f, i, 8)))
 			continue;
+		if (f->how & DEPOSE_POWER) {
+			host_power_off(c, c->servers[i].node.process->host->index);
+			host_power_on(c, c->servers[i].node.process->host->index);
+			continue;
+		}
 		node_hold_down(&c->servers[i].node);
 		node_kill_any(&c->servers[i].node, false);
 		node_let_up(&c->servers[i].node);
@@ -367,7 +465,7 @@ static void depose(struct cluster *c, struct fault_event *event, const struct fa
 	if (!user)
 		return;
 	event->holder = user_host(user);
-	event->pivot = pick_pivot(c, f);
+	event->pivot = pick_pivot(c, f, f->how & DEPOSE_SLEEP);
 	for (unsigned i = 0; f->how & DEPOSE_META && i < c->params.metads; i++)
 		depose_cut_both(event, event->holder, c->metads[i].node.process->host->index,
 				f->how & DEPOSE_ONE_WAY);
@@ -381,15 +479,26 @@ static void depose(struct cluster *c, struct fault_event *event, const struct fa
 			depose_cut_both(event, taker, server, false);
 	}
 	c->sim.totals.partitions++;
+	if (f->how & DEPOSE_SLEEP) {
+		/* What it sends to the pivot now comes when it has been deposed. */
+		depose_cut(event, event->holder,
+			   c->servers[event->pivot].node.process->host->index);
+		event->sender = node_of_user(c, user);
+		event->fire.run = depose_sleep;
+		sim_schedule(&c->sim, &event->fire, NULL,
+			     c->sim.now_ns + (NS_PER_MS << 3 * (f->how >> 14 & 3)), "sleep");
+	}
 	take_over(c, f);
 	event->second.run = depose_second;
-	sim_schedule(&c->sim, &event->second, NULL, c->sim.now_ns + f->lasts_ns % (4 * NS_PER_S),
-		     "second act");
+	if (f->more & 127)
+		watch(event);
+	else
+		sim_schedule(&c->sim, &event->second, NULL,
+			     c->sim.now_ns + f->lasts_ns % (8 * NS_PER_S), "second act");
 }
 
-static void depose_end(struct fault_event *event)
+static void heal_links(struct fault_event *event)
 {
-	sim_cancel(&event->cluster->sim, &event->second);
 	while (event->link_count) {
 		const uint8_t *link = event->links[--event->link_count];
 
@@ -397,52 +506,261 @@ static void depose_end(struct fault_event *event)
 	}
 }
 
+static void depose_end(struct fault_event *event)
+{
+	sim_cancel(&event->cluster->sim, &event->second);
+	sim_cancel(&event->cluster->sim, &event->fire);
+	unwatch(event);
+	heal_links(event);
+	victims_go_on(event);
+}
+
+static void depose_message(struct fault_event *event, const struct fault *f,
+			   const struct sim_message *m)
+{
+	struct cluster *c = event->cluster;
+	const struct sim_process *taker = c->engines[f->other].node.process;
+
+	if (m->type != (f->more & 127) || m->delivered == (f->more >> 7 & 1) || m->waits ||
+	    (m->from != taker && m->to != taker))
+		return;
+	unwatch(event);
+	/* At once, or up to a second later. */
+	sim_schedule(&c->sim, &event->second, NULL,
+		     c->sim.now_ns +
+			     (f->lasts_ns % 3 ? f->lasts_ns % 16 * 40000 : f->lasts_ns % NS_PER_S),
+		     "second act");
+}
+
+/* ---- churn ---- */
+
+/* One after another: who has been down comes back and is filled again, as the next one goes. */
+static void churn_on(struct sim_event *at)
+{
+	struct fault_event *event = container_of(at, struct fault_event, second);
+	struct cluster *c = event->cluster;
+	const struct fault *f = &c->params.faults[event->number];
+
+	victims_go_on(event);
+	hold_victim(event, &c->servers[(f->target + event->skip++) % c->params.servers].node,
+		    f->how & 1);
+	sim_schedule(&c->sim, &event->second, NULL,
+		     c->sim.now_ns + (1500 + f->how % 4096) * NS_PER_MS, "churn");
+}
+
+static void churn_end(struct fault_event *event)
+{
+	sim_cancel(&event->cluster->sim, &event->second);
+	victims_go_on(event);
+}
+
+/* ---- heirs ---- */
+
+/*
+ * HEIRS: holders of a volume die one after another, each as it matters most to the next. First act: the holder reaches only one replica of
+ * a chunk, the pivot, or some; what it writes is there alone. Second act: it dies, or stands still, perhaps the pivot with it, and
+ * another engine takes the volume. Third act: as a message about making replicas level comes to or from an engine, that
+ * one dies, perhaps the pivot with it, and perhaps the others lose power. Whoever is left goes on.
+ */
+static void heirs_slow(struct fault_event *event, const struct fault *f, uint32_t times)
+{
+	struct cluster *c = event->cluster;
+	unsigned slow = (event->pivot + 1) % c->params.servers;
+
+	if (HEIRS_SLOW(f->more))
+		net_host_slow(c->sim.net, c->servers[slow].node.process->host->index, times);
+}
+
+static void heirs_second(struct sim_event *at)
+{
+	struct fault_event *event = container_of(at, struct fault_event, second);
+	struct cluster *c = event->cluster;
+	const struct fault *f = &c->params.faults[event->number];
+	struct node *holder = event->sender;
+	unsigned taker = f->other;
+
+	unwatch(event);
+	event->second_done = true;
+	heirs_slow(event, f, 20 + f->how % 64);
+	if (f->how & HEIRS_PAUSE)
+		pause_victim(event, holder);
+	else
+		hold_victim(event, holder, false);
+	if (f->how & HEIRS_PIVOT_FIRST)
+		hold_victim(event, &c->servers[event->pivot].node, false);
+	if (!(f->how & HEIRS_STAYS_CUT))
+		heal_links(event);
+	if (c->params.engines == 1)
+		victims_go_on(event);
+	else if (taker == holder->number)
+		taker = (taker + 1) % c->params.engines;
+	if (f->how & HEIRS_DISK) {
+		event->dead_disk = 1 + (event->pivot + 1) % c->params.servers;
+		sim_disk_fail_writes(c->servers[event->dead_disk - 1].disk, true);
+	}
+	if (c->engines[taker].engine && !c->engines[taker].stopping &&
+	    !c->engines[taker].node.process->paused && !c->engines[taker].users[f->target] &&
+	    c->volumes[f->target].created)
+		user_attach(c, taker, f->target, true);
+	watch(event);
+	event->skip = f->more >> 8 & 7;
+}
+
+/* A chunk server whose disk has failed ends it for good: it needs a new start. */
+static void disk_lives(struct fault_event *event)
+{
+	struct sim_server *s;
+
+	if (!event->dead_disk)
+		return;
+	s = &event->cluster->servers[event->dead_disk - 1];
+	event->dead_disk = 0;
+	sim_disk_fail_writes(s->disk, false);
+	node_kill_and_restart(&s->node);
+}
+
+static void heirs_third(struct sim_event *at)
+{
+	struct fault_event *event = container_of(at, struct fault_event, fire);
+	struct cluster *c = event->cluster;
+	const struct fault *f = &c->params.faults[event->number];
+	struct node *heir = event->sender;
+
+	if (c->params.engines > 2)
+		hold_victim(event, heir, f->how & HEIRS_POWER);
+	else
+		node_kill_and_restart(heir);
+	if (f->how & HEIRS_PIVOT_LAST)
+		hold_victim(event, &c->servers[event->pivot].node, false);
+	disk_lives(event);
+	heirs_slow(event, f, 1);
+	for (unsigned i = 0; f->how & HEIRS_POWER && i < c->params.servers; i++) {
+		unsigned host = c->servers[i].node.process->host->index;
+
+		if (i == event->pivot || !some(f, i, 5))
+			continue;
+		host_power_off(c, host);
+		host_power_on(c, host);
+	}
+}
+
+static void heirs(struct cluster *c, struct fault_event *event, const struct fault *f)
+{
+	struct user *user = user_of_volume(c, f->target);
+	uint64_t window_ns = (10 * NS_PER_MS << (f->how >> 13 & 7)) +
+			     f->lasts_ns % (10 * NS_PER_MS << (f->how >> 13 & 7));
+
+	if (!user || user_paused(user))
+		return;
+	event->sender = node_of_user(c, user);
+	event->pivot = pick_pivot(c, f, f->how & HEIRS_READER);
+	for (unsigned i = 0; i < c->params.servers; i++) {
+		if (f->how & HEIRS_SOME ? some(f, i, 0) : i != event->pivot)
+			depose_cut_both(event, user_host(user),
+					c->servers[i].node.process->host->index,
+					f->how & HEIRS_ONE_WAY);
+	}
+	c->sim.totals.partitions++;
+	event->second.run = heirs_second;
+	event->fire.run = heirs_third;
+	/* When so many writes have come to the pivot, or by time: from 10 ms to 2.5 s. */
+	if (f->lasts_ns & 1) {
+		watch(event);
+		event->skip = f->how >> 13 & 7;
+		window_ns = 3 * NS_PER_S;
+	}
+	sim_schedule(&c->sim, &event->second, NULL, c->sim.now_ns + window_ns, "second act");
+}
+
+static void heirs_end(struct fault_event *event)
+{
+	struct cluster *c = event->cluster;
+
+	sim_cancel(&c->sim, &event->second);
+	sim_cancel(&c->sim, &event->fire);
+	unwatch(event);
+	disk_lives(event);
+	if (event->second_done)
+		heirs_slow(event, &c->params.faults[event->number], 1);
+	heal_links(event);
+	victims_go_on(event);
+}
+
+static void heirs_message(struct fault_event *event, const struct fault *f,
+			  const struct sim_message *m)
+{
+	struct cluster *c = event->cluster;
+	const struct sim_process *engine = m->from->name[0] == 'e' ? m->from : m->to;
+
+	if (!event->second_done) {
+		if (m->type != MSG_WRITE || !m->delivered || m->from != event->sender->process ||
+		    m->to != c->servers[event->pivot].node.process || event->skip--)
+			return;
+		unwatch(event);
+		sim_schedule(&c->sim, &event->second, NULL,
+			     c->sim.now_ns + f->lasts_ns % 32 * 50000, "second act");
+		return;
+	}
+	if (!m->delivered || m->waits || m->type != (f->more & 127) || engine->name[0] != 'e' ||
+	    (c->params.engines > 1 && engine == event->sender->process))
+		return;
+	if (event->skip) {
+		event->skip--;
+		return;
+	}
+	unwatch(event);
+	event->sender = node_of(c, engine);
+	sim_schedule(&c->sim, &event->fire, NULL, c->sim.now_ns + f->lasts_ns % 16 * 40000,
+		     "third act");
+}
+
 /* ---- at a message ---- */
 
-/* What the state of the protocol hangs on. */
-static const enum msg_type turning_points[] = {
-	MSG_SYNC,          MSG_SYNC_OK,  MSG_MEND_BEGIN, MSG_MEND_BEGIN_OK, MSG_MEND_END,
-	MSG_MEND_END_OK,   MSG_COPY,     MSG_COPY_OK,    MSG_VERSIONS_OK,   MSG_INVALIDATE,
-	MSG_INVALIDATE_OK, MSG_JOIN,     MSG_JOIN_OK,    MSG_CHANGE,        MSG_CHANGE_OK,
-	MSG_LEASE,         MSG_LEASE_OK, MSG_CREATE,     MSG_CREATE_OK,     MSG_LIST,
-	MSG_REPAIR_JOB,    MSG_DELETE,   MSG_REPAIR,     MSG_REPAIR_OK,     MSG_RELEASE,
-	MSG_LEASE_RETURN,  MSG_ATTACH,   MSG_ATTACH_OK,  MSG_REPORT,        MSG_SESSION_OK,
-};
-
-enum at_message {
-	AT_KILL_SENDER,
-	AT_KILL_RECEIVER,
-	AT_POWER_RECEIVER,
-	AT_PAUSE_SENDER,
-	AT_PAUSE_RECEIVER,
-	AT_BREAK,
-	AT_ACTIONS
-};
-
-struct search {
-	const struct sim_process *process;
-	struct node *found;
-};
-
-static void find_visit(struct node *n, void *context)
+/* The chunk server that a message is about, or any. */
+static struct node *concerned(struct cluster *c, const struct fault_event *e, const struct fault *f)
 {
-	struct search *s = context;
+	int server = e->cid ? cluster_server_of_cid(c, e->cid) : -1;
 
-	if (n->process == s->process)
-		s->found = n;
+	if (server >= 0)
+		return &c->servers[server].node;
+	/* A DELETE: another one, so that the one that it goes to is wanted again. */
+	if ((f->how & 127) == MSG_DELETE)
+		return &c->servers[AT_OTHER(f->more) % c->params.servers].node;
+	if (e->receiver && e->receiver->process->name[0] == 'c')
+		return e->receiver;
+	if (e->sender->process->name[0] == 'c')
+		return e->sender;
+	return &c->servers[AT_OTHER(f->more) % c->params.servers].node;
 }
 
-static struct node *node_of(struct cluster *c, const struct sim_process *process)
+static void concerned_dies(struct sim_event *event)
 {
-	struct search s = {.process = process};
+	struct fault_event *e = container_of(event, struct fault_event, second);
 
-	each_node(c, find_visit, &s);
-	return s.found;
+	node_kill_and_restart(concerned(e->cluster, e, &e->cluster->params.faults[e->number]));
 }
 
-static enum msg_type turning_point(const struct fault *f)
+static void hold_back(struct cluster *c, struct fault_event *e, const struct fault *f, bool linger)
 {
-	return turning_points[f->how % ARRAY_SIZE(turning_points)];
+	if (!e->sender->process->running ||
+	    !net_hold(c->sim.net, e->connection, e->sender->process, linger))
+		return;
+	sim_reach(&c->sim, REACHED_HELD_BACK);
+	c->sim.totals.breaks++;
+	watch(e);
+	if (f->more & AT_CONCERNED) {
+		e->second.run = concerned_dies;
+		sim_schedule(&c->sim, &e->second, NULL,
+			     c->sim.now_ns + (50 * NS_PER_MS << (f->more >> 17 & 7)), "concerned");
+	}
+}
+
+static void let_go(struct cluster *c, struct fault_event *e)
+{
+	if (!e->watching)
+		return;
+	unwatch(e);
+	net_release(c->sim.net, e->connection);
 }
 
 static void fire_run(struct sim_event *event)
@@ -450,80 +768,114 @@ static void fire_run(struct sim_event *event)
 	struct fault_event *e = container_of(event, struct fault_event, fire);
 	struct cluster *c = e->cluster;
 	const struct fault *f = &c->params.faults[e->number];
-	enum at_message action = f->how >> 8 & 7;
+	enum at_message action = f->how >> 8 & 15;
 
 	if (f->kind == FAULT_AT_COMMIT)
 		action = AT_KILL_SENDER;
 	sim_trace(&c->sim, "fault %u %s: %s, %s, action %u", e->number, fault_name(f->kind),
 		  e->sender->process->name, e->receiver ? e->receiver->process->name : "-", action);
+	e->active = true;
+	sim_schedule(&c->sim, &e->end, NULL, c->sim.now_ns + f->lasts_ns, "fault ends");
 	switch (action) {
 	case AT_KILL_SENDER:
+	case AT_POWER_SENDER:
+		hold_victim(e, e->sender, action == AT_POWER_SENDER);
+		break;
+	case AT_KILL_RECEIVER:
+	case AT_POWER_RECEIVER:
+		hold_victim(e, e->receiver, action == AT_POWER_RECEIVER);
+		break;
+	case AT_KILL_BOTH:
+		hold_victim(e, e->sender, false);
+		hold_victim(e, e->receiver, false);
+		break;
+	case AT_KILL_SENDER_AND_OTHER:
+		hold_victim(e, e->sender, false);
+		hold_victim(e, &c->servers[AT_OTHER(f->more) % c->params.servers].node, false);
+		break;
 	case AT_PAUSE_SENDER:
-		e->victim = e->sender;
+		pause_victim(e, e->sender);
+		break;
+	case AT_PAUSE_RECEIVER:
+		pause_victim(e, e->receiver);
 		break;
 	case AT_BREAK:
 		c->sim.totals.breaks += net_break(c->sim.net, e->sender->process->host->index,
 						  e->receiver->process->host->index, f->lasts_ns);
 		break;
-	default:
-		e->victim = e->receiver;
+	case AT_HOLD:
+	case AT_LINGER:
+		hold_back(c, e, f, action == AT_LINGER);
+		break;
+	case AT_ACTIONS:
 		break;
 	}
-	e->active = true;
-	if (!e->victim || !e->victim->process->running) {
-		e->victim = NULL;
-	} else if (action == AT_PAUSE_SENDER || action == AT_PAUSE_RECEIVER) {
-		node_pause(e->victim);
-	} else {
-		node_hold_down(e->victim);
-		node_kill_any(e->victim,
-			      action == AT_POWER_RECEIVER && e->victim->process->name[0] == 'c');
-	}
-	sim_schedule(&c->sim, &e->end, NULL, c->sim.now_ns + f->lasts_ns, "fault ends");
 }
 
-static void fire_end(struct fault_event *e)
+static void fire_end(struct cluster *c, struct fault_event *e)
 {
-	unsigned action = e->cluster->params.faults[e->number].how >> 8 & 7;
+	sim_cancel(&c->sim, &e->second);
+	let_go(c, e);
+	victims_go_on(e);
+}
 
-	if (!e->victim)
-		return;
-	if (e->cluster->params.faults[e->number].kind == FAULT_AT_MESSAGE &&
-	    (action == AT_PAUSE_SENDER || action == AT_PAUSE_RECEIVER))
-		node_continue(e->victim);
-	else
-		node_let_up(e->victim);
-	e->victim = NULL;
+static void disarm(struct fault_event *e)
+{
+	if (e->armed)
+		e->cluster->listening--;
+	e->armed = false;
 }
 
 static void fire_soon(struct fault_event *e, struct node *sender, struct node *receiver)
 {
-	e->armed = false;
+	const struct fault *f = &e->cluster->params.faults[e->number];
+
+	disarm(e);
 	e->sender = sender;
 	e->receiver = receiver;
 	e->fire.run = fire_run;
-	/* Before or after the receiver has worked on it. */
+	/* Before or after the receiver has worked on it; what is to be held back must not have left. */
 	sim_schedule(&e->cluster->sim, &e->fire, NULL,
 		     e->cluster->sim.now_ns +
-			     (e->cluster->params.faults[e->number].how >> 12) * 40000,
+			     (f->kind == FAULT_AT_MESSAGE && (f->how >> 8 & 15) >= AT_HOLD
+				      ? 0
+				      : (f->how >> 12 & 15) * 40000),
 		     "fault");
 }
 
-void faults_message(struct sim *sim, struct sim_process *from, struct sim_process *to,
-		    unsigned msg_type)
+static void at_message(struct fault_event *e, const struct fault *f, const struct sim_message *m)
+{
+	struct cluster *c = e->cluster;
+
+	if (e->watching && m->delivered && m->type == AT_RELEASE(f->more) && !e->second.heap_index)
+		let_go(c, e);
+	if (!e->armed || m->type != (f->how & 127) || m->delivered == AT_SENT(f->more) || m->waits)
+		return;
+	if (e->skip) {
+		e->skip--;
+		return;
+	}
+	e->connection = m->connection;
+	e->cid = m->cid;
+	fire_soon(e, node_of(c, m->from), node_of(c, m->to));
+}
+
+void faults_message(struct sim *sim, const struct sim_message *m)
 {
 	struct cluster *c = sim->context;
 
-	for (uint32_t i = 0; i < c->params.fault_count; i++) {
+	for (uint32_t i = 0; c->listening && i < c->params.fault_count; i++) {
 		struct fault_event *e = &c->fault_events[i];
+		const struct fault *f = &c->params.faults[i];
 
-		if (!e->armed || c->params.faults[i].kind != FAULT_AT_MESSAGE ||
-		    turning_point(&c->params.faults[i]) != msg_type)
-			continue;
-		if (!node_of(c, from) || !node_of(c, to))
-			continue;
-		fire_soon(e, node_of(c, from), node_of(c, to));
-		return;
+		if (!m->to || !node_of(c, m->from) || !node_of(c, m->to))
+			return;
+		if (f->kind == FAULT_AT_MESSAGE && (e->armed || e->watching))
+			at_message(e, f, m);
+		else if (f->kind == FAULT_HEIRS && e->watching)
+			heirs_message(e, f, m);
+		else if (f->kind == FAULT_DEPOSE && e->watching)
+			depose_message(e, f, m);
 	}
 }
 
@@ -550,13 +902,8 @@ void fault_begin(struct cluster *c, uint32_t number)
 	c->sim.totals.faults++;
 	sim_trace(&c->sim, "FAULT %u %s target %u other %u how %u for %.3f s", number,
 		  fault_name(f->kind), f->target, f->other, f->how, (double)f->lasts_ns / 1e9);
-	if (begin_process(c, f)) {
-		if (f->kind == FAULT_FAILOVER_META) {
-			c->active_metad = (c->active_metad + 1) % c->params.metads;
-			node_start(&c->metads[c->active_metad].node);
-		}
+	if (begin_process(c, f))
 		return;
-	}
 	if (paused_node(c, f)) {
 		node_pause(paused_node(c, f));
 		return;
@@ -605,9 +952,18 @@ void fault_begin(struct cluster *c, uint32_t number)
 	case FAULT_DEPOSE:
 		depose(c, &c->fault_events[number], f);
 		break;
+	case FAULT_CHURN:
+		c->fault_events[number].second.run = churn_on;
+		churn_on(&c->fault_events[number].second);
+		break;
+	case FAULT_HEIRS:
+		heirs(c, &c->fault_events[number], f);
+		break;
 	case FAULT_AT_MESSAGE:
 	case FAULT_AT_COMMIT:
 		c->fault_events[number].armed = true;
+		c->fault_events[number].skip = AT_SKIP(f->more);
+		c->listening++;
 		break;
 	case FAULT_RECREATE:
 		operator_recreate(c, f->target, f->how & 1);
@@ -645,7 +1001,6 @@ static void fault_end(struct cluster *c, uint32_t number)
 		node_let_up(&c->engines[f->target].node);
 		break;
 	case FAULT_CRASH_META:
-	case FAULT_FAILOVER_META:
 		for (unsigned i = 0; i < c->params.metads; i++)
 			node_let_up(&c->metads[i].node);
 		break;
@@ -657,6 +1012,12 @@ static void fault_end(struct cluster *c, uint32_t number)
 		break;
 	case FAULT_ISOLATE:
 		isolate(c, f, net_link_heal);
+		break;
+	case FAULT_CHURN:
+		churn_end(&c->fault_events[number]);
+		break;
+	case FAULT_HEIRS:
+		heirs_end(&c->fault_events[number]);
 		break;
 	case FAULT_DEPOSE:
 		depose_end(&c->fault_events[number]);
@@ -677,7 +1038,7 @@ static void fault_end(struct cluster *c, uint32_t number)
 		break;
 	case FAULT_AT_MESSAGE:
 	case FAULT_AT_COMMIT:
-		fire_end(&c->fault_events[number]);
+		fire_end(c, &c->fault_events[number]);
 		break;
 	default:
 		break;
@@ -740,7 +1101,7 @@ void faults_end_all(struct cluster *c)
 		sim_cancel(&c->sim, &f->begin);
 		sim_cancel(&c->sim, &f->end);
 		sim_cancel(&c->sim, &f->fire);
-		f->armed = false;
+		disarm(f);
 		if (f->active)
 			fault_end(c, i);
 		f->active = false;

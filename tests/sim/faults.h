@@ -10,9 +10,8 @@
 void faults_schedule(struct cluster *c);
 /* One fault at once; its end is scheduled. For scenarios too. */
 void fault_begin(struct cluster *c, uint32_t number);
-/* For sim.before_message, and what metad's rows call as a commit begins. */
-void faults_message(struct sim *sim, struct sim_process *from, struct sim_process *to,
-		    unsigned msg_type);
+/* For sim.on_message, and what metad's rows call as a commit begins. */
+void faults_message(struct sim *sim, const struct sim_message *message);
 void faults_commit(void *context);
 /* Ends all, cancels those to come: everything runs, every link is whole, disks and clocks behave. */
 void faults_end_all(struct cluster *c);

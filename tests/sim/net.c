@@ -49,6 +49,7 @@ struct io_conn {
 	enum end_state state;
 	bool accepting; /* accepted() has not been called yet */
 	bool power_lost;
+	bool held; /* nothing from this end arrives: net_hold */
 	const struct io_conn_ops *ops;
 	void *context;
 	struct items outbox, wire, inbox; /* wire: from this end to the other */
@@ -257,8 +258,8 @@ static bool link_open(struct io_conn *from)
 
 	if (c->local)
 		return true;
-	return !c->net->cut[from->host][to->host] && c->net->sim->hosts[from->host].up &&
-	       c->net->sim->hosts[to->host].up;
+	return !from->held && !c->net->cut[from->host][to->host] &&
+	       c->net->sim->hosts[from->host].up && c->net->sim->hosts[to->host].up;
 }
 
 /* Nothing gets through: the sender's kernel tries again, ever more rarely, and gives up in the end. */
@@ -762,8 +763,28 @@ void net_host_slow(struct sim_net *net, unsigned host, uint32_t times)
 	net->slow[host] = times;
 }
 
+static void end_release(struct io_conn *end)
+{
+	struct sim *sim = end->connection->net->sim;
+	struct item *item = TAILQ_FIRST(&end->wire);
+
+	if (!end->held)
+		return;
+	end->held = false;
+	if (!item)
+		return;
+	sim_cancel(sim, &end->arrival);
+	sim_schedule(sim, &end->arrival, NULL, MAX(sim->now_ns, item->arrives_ns), "arrival");
+}
+
 void net_heal_all(struct sim_net *net)
 {
+	struct connection *c;
+
+	TAILQ_FOREACH (c, &net->connections, link) {
+		end_release(&c->end[0]);
+		end_release(&c->end[1]);
+	}
 	memset(net->cut, 0, sizeof net->cut);
 	for (unsigned i = 0; i < SIM_HOSTS_MAX; i++)
 		net->slow[i] = 1;
@@ -862,6 +883,44 @@ unsigned net_linger(struct sim_net *net, unsigned host_a, unsigned host_b, uint6
 		broken++;
 	}
 	return broken;
+}
+
+static struct connection *find_connection(struct sim_net *net, uint64_t id)
+{
+	struct connection *c;
+
+	TAILQ_FOREACH (c, &net->connections, link) {
+		if (c->id == id)
+			return c;
+	}
+	return NULL;
+}
+
+bool net_hold(struct sim_net *net, uint64_t connection, const struct sim_process *from, bool linger)
+{
+	struct connection *c = find_connection(net, connection);
+	struct io_conn *end;
+
+	if (!c || c->local || c->broken || c->end[0].state != END_OPEN ||
+	    c->end[1].state != END_OPEN || c->end[0].accepting || c->end[1].accepting)
+		return false;
+	end = &c->end[c->end[0].process == from ? 0 : 1];
+	if (end->held)
+		return false;
+	if (linger)
+		end_lingers(end, 0);
+	end->held = true;
+	return true;
+}
+
+void net_release(struct sim_net *net, uint64_t connection)
+{
+	struct connection *c = find_connection(net, connection);
+
+	if (!c)
+		return;
+	end_release(&c->end[0]);
+	end_release(&c->end[1]);
 }
 
 size_t net_bytes_under_way(const struct sim_net *net)

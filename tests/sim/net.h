@@ -58,6 +58,15 @@ unsigned net_break(struct sim_net *net, unsigned host_a, unsigned host_b, uint64
  */
 unsigned net_linger(struct sim_net *net, unsigned host_a, unsigned host_b, uint64_t late_ns);
 
+/*
+ * Holds back what is under way from this process on this connection, and what it sends later, until net_release(). With
+ * linger the process hears that the connection is broken, and may have a new one long before the other end hears
+ * what was sent last on the old one. False if there is no such connection between two hosts.
+ */
+bool net_hold(struct sim_net *net, uint64_t connection, const struct sim_process *from,
+	      bool linger);
+void net_release(struct sim_net *net, uint64_t connection);
+
 /* For the checks of growth. */
 size_t net_bytes_under_way(const struct sim_net *net);
 unsigned net_open_connections(const struct sim_net *net);

@@ -1,5 +1,6 @@
 /* observer.c - see observer.h. */
 #include "tests/sim/observer.h"
+#include "tests/sim/lists.h"
 #include "common/base/crc.h"
 #include "proto/codec.h"
 
@@ -85,14 +86,16 @@ struct observer {
 		uint64_t chunk;
 		uint64_t refused_ns;
 	} room[SIM_PROCESSES_MAX];
+	struct lists *lists;
 };
 
-struct observer *observer_new(struct sim *sim)
+struct observer *observer_new(struct sim *sim, struct lists *lists)
 {
 	struct observer *o = xcalloc(1, sizeof *o);
 
 	o->sim = sim;
 	o->codec = codec_new();
+	o->lists = lists;
 	o->ring = xcalloc(RING, sizeof *o->ring);
 	return o;
 }
@@ -640,6 +643,23 @@ static bool decode(struct observer *o, const struct sim_process *from, const str
 	return false;
 }
 
+static void tell(struct observer *o, struct sim_process *from, struct sim_process *to,
+		 uint64_t connection, const struct msg *m, bool delivered)
+{
+	struct sim_message message = {
+		.from = from,
+		.to = to,
+		.connection = connection,
+		.type = m->type,
+		.cid = m->type == MSG_CHANGE ? m->u.change.cid : 0,
+		.waits = m->type == MSG_SYNC_OK && m->status == WIRE_WAIT,
+		.delivered = delivered,
+	};
+
+	if (o->sim->on_message)
+		o->sim->on_message(o->sim, &message);
+}
+
 static void on_sent(void *context, struct sim_process *from, struct sim_process *to,
 		    uint64_t connection, const struct io_frame *frame)
 {
@@ -683,6 +703,8 @@ static void on_sent(void *context, struct sim_process *from, struct sim_process 
 	default:
 		break;
 	}
+	lists_sent(o->lists, from, connection, &m);
+	tell(o, from, to, connection, &m, false);
 }
 
 static void on_delivered(void *context, struct sim_process *from, struct sim_process *to,
@@ -699,8 +721,9 @@ static void on_delivered(void *context, struct sim_process *from, struct sim_pro
 	o->passed[to->index][m.type].delivered++;
 	o->passed[to->index][m.type].last_status = m.status;
 	count_message(o, &m);
-	if (o->sim->before_message && from)
-		o->sim->before_message(o->sim, from, to, m.type);
+	if (from)
+		tell(o, from, to, connection, &m, true);
+	lists_delivered(o->lists, to, connection, &m);
 	if (m.type == MSG_COPY && m.u.copy.mode == COPY_ROLL)
 		o->room[to->index].chunk = m.u.copy.chunk;
 	if (m.type == MSG_WRITE)

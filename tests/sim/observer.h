@@ -14,8 +14,10 @@
 #include "tests/sim/net.h"
 
 struct observer;
+struct lists;
 
-struct observer *observer_new(struct sim *sim);
+/* What passes is shown to the checker of lists too. */
+struct observer *observer_new(struct sim *sim, struct lists *lists);
 void observer_free(struct observer *o);
 struct net_watch observer_watch(struct observer *o);
 /* The process has another disk from now on: it has answered nothing yet. */

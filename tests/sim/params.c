@@ -2,6 +2,7 @@
 #include "tests/sim/params.h"
 
 #include <inttypes.h>
+#include "proto/msg.h"
 
 static const char *const names[FAULT_KINDS] = {
 	[FAULT_CRASH_SERVER] = "crash-server",
@@ -12,7 +13,6 @@ static const char *const names[FAULT_KINDS] = {
 	[FAULT_RESTART_ENGINE] = "restart-engine",
 	[FAULT_CRASH_META] = "crash-meta",
 	[FAULT_PAUSE_META] = "pause-meta",
-	[FAULT_FAILOVER_META] = "failover-meta",
 	[FAULT_POWER_ALL] = "power-all",
 	[FAULT_CUT] = "cut",
 	[FAULT_ISOLATE] = "isolate",
@@ -32,6 +32,8 @@ static const char *const names[FAULT_KINDS] = {
 	[FAULT_DETACH] = "detach",
 	[FAULT_DEPOSE] = "depose",
 	[FAULT_LINGER] = "linger",
+	[FAULT_HEIRS] = "heirs",
+	[FAULT_CHURN] = "churn",
 	[FAULT_AT_MESSAGE] = "at-message",
 	[FAULT_AT_COMMIT] = "at-commit",
 	[FAULT_RECREATE] = "recreate",
@@ -226,6 +228,32 @@ static void draw_tight(struct params *p, struct prng *r)
 	p->io_bytes_max = (uint32_t)spread(r, 64 * KIB, 256 * KIB);
 }
 
+/* What makes some interleavings likelier, each in some seeds only. */
+static void draw_sharpening(struct params *p, struct prng *r)
+{
+	if (prng_chance(r, 1, 2))
+		p->readers = (uint32_t)prng_below(r, p->clients);
+	/* Engines that hardly write: what one of them left behind stays to be seen. */
+	if (prng_chance(r, 1, 5)) {
+		p->operations = (uint32_t)spread(r, 1, 16);
+		p->think_ns = MAX(p->think_ns, p->workload_ns / p->operations / 4);
+		p->hot_bytes = ROUND_DOWN(spread(r, 32 * KIB, 512 * KIB), 4 * KIB);
+		p->hot_percent = 100;
+	}
+	/* Larger volumes, that are written to here and then there: most chunks do not exist for a long time. */
+	if (prng_chance(r, 1, 3)) {
+		for (unsigned i = 0; i < p->volumes; i++)
+			p->volume[i].bytes = between(r, 3, 16) * p->chunk_bytes;
+		p->move_ns = spread(r, NS_PER_S, 8 * NS_PER_S);
+		p->hot_percent = (uint32_t)between(r, 95, 100);
+	}
+	if (prng_chance(r, 1, 2)) {
+		p->garbage_ms = spread(r, 500, 30000);
+		p->grace_ms = spread(r, 100, 8000);
+		p->scan_ms = spread(r, 200, 2000);
+	}
+}
+
 /* How likely each kind is, relative to the others, in a seed that has it at all. */
 static const uint32_t weights[FAULT_KINDS] = {
 	[FAULT_CRASH_SERVER] = 10,
@@ -234,9 +262,8 @@ static const uint32_t weights[FAULT_KINDS] = {
 	[FAULT_CRASH_ENGINE] = 6,
 	[FAULT_PAUSE_ENGINE] = 8,
 	[FAULT_RESTART_ENGINE] = 2,
-	[FAULT_CRASH_META] = 4,
+	[FAULT_CRASH_META] = 7,
 	[FAULT_PAUSE_META] = 3,
-	[FAULT_FAILOVER_META] = 3,
 	[FAULT_POWER_ALL] = 2,
 	[FAULT_CUT] = 12,
 	[FAULT_ISOLATE] = 6,
@@ -256,6 +283,8 @@ static const uint32_t weights[FAULT_KINDS] = {
 	[FAULT_DETACH] = 4,
 	[FAULT_DEPOSE] = 12,
 	[FAULT_LINGER] = 8,
+	[FAULT_HEIRS] = 14,
+	[FAULT_CHURN] = 3,
 	[FAULT_AT_MESSAGE] = 30,
 	[FAULT_AT_COMMIT] = 4,
 	[FAULT_RECREATE] = 2,
@@ -284,11 +313,131 @@ static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_KI
 		mix[k] = prng_chance(r, 1, 2) ? weights[k] * (uint32_t)between(r, 1, 4) : 0;
 		if (lies(k) && !may_lie)
 			mix[k] = 0;
-		if (k == FAULT_FAILOVER_META && p->metads < 2)
-			mix[k] = 0;
 		sum += mix[k];
 	}
 	return sum;
+}
+
+struct choice {
+	uint32_t value, weight;
+};
+
+static uint32_t choose(struct prng *r, const struct choice *choices, size_t count)
+{
+	uint32_t sum = 0, pick;
+
+	for (size_t i = 0; i < count; i++)
+		sum += choices[i].weight;
+	pick = (uint32_t)prng_below(r, sum);
+	while (pick >= choices->weight)
+		pick -= choices++->weight;
+	return choices->value;
+}
+
+/* What the state of the protocol hangs on; what is rare weighs more. */
+static const struct choice turning_points[] = {
+	{MSG_SYNC, 2},        {MSG_SYNC_OK, 4},      {MSG_MEND_BEGIN, 2},    {MSG_MEND_BEGIN_OK, 3},
+	{MSG_MEND_END, 2},    {MSG_MEND_END_OK, 2},  {MSG_COPY, 5},          {MSG_COPY_OK, 3},
+	{MSG_VERSIONS_OK, 1}, {MSG_INVALIDATE, 1},   {MSG_INVALIDATE_OK, 1}, {MSG_JOIN, 2},
+	{MSG_JOIN_OK, 2},     {MSG_CHANGE, 5},       {MSG_CHANGE_OK, 3},     {MSG_LEASE, 1},
+	{MSG_LEASE_OK, 2},    {MSG_CREATE, 2},       {MSG_CREATE_OK, 1},     {MSG_LIST, 1},
+	{MSG_REPAIR_JOB, 1},  {MSG_DELETE, 4},       {MSG_REPAIR, 2},        {MSG_REPAIR_OK, 1},
+	{MSG_RELEASE, 1},     {MSG_LEASE_RETURN, 1}, {MSG_ATTACH, 2},        {MSG_ATTACH_OK, 1},
+	{MSG_REPORT, 1},      {MSG_SESSION_OK, 1},   {MSG_READ, 2},          {MSG_WRITE, 1},
+};
+
+static const struct choice actions[] = {
+	{AT_KILL_SENDER, 3},  {AT_KILL_RECEIVER, 3},
+	{AT_KILL_BOTH, 2},    {AT_KILL_SENDER_AND_OTHER, 3},
+	{AT_POWER_SENDER, 3}, {AT_POWER_RECEIVER, 2},
+	{AT_PAUSE_SENDER, 2}, {AT_PAUSE_RECEIVER, 2},
+	{AT_BREAK, 2},        {AT_HOLD, 3},
+	{AT_LINGER, 5},
+};
+
+/* What releases a message that is held. */
+static const struct choice releases[] = {
+	{0, 12},
+	{MSG_SYNC_OK, 3},
+	{MSG_COPY, 3},
+	{MSG_COPY_OK, 1},
+	{MSG_CHANGE_OK, 2},
+	{MSG_JOIN_OK, 2},
+	{MSG_LIST, 1},
+	{MSG_LEASE_OK, 1},
+	{MSG_INVALIDATE_OK, 1},
+	{MSG_CREATE_OK, 2},
+};
+
+/* When an heir dies. */
+static const struct choice levelling[] = {
+	{MSG_MEND_BEGIN, 1},  {MSG_MEND_BEGIN_OK, 3}, {MSG_COPY, 3},
+	{MSG_COPY_OK, 4},     {MSG_MEND_END, 2},      {MSG_MEND_END_OK, 2},
+	{MSG_VERSIONS_OK, 1}, {MSG_SYNC_OK, 2},       {MSG_WRITE_OK, 1},
+};
+
+/* As a volume is taken. */
+static const struct choice taking[] = {
+	{MSG_LEASE_OK, 3}, {MSG_SYNC, 1},      {MSG_SYNC_OK, 4},
+	{MSG_CHANGE, 1},   {MSG_CHANGE_OK, 1}, {MSG_ATTACH_OK, 1},
+};
+
+#define CHOOSE(r, choices) choose(r, choices, ARRAY_SIZE(choices))
+
+static void draw_at_message(struct prng *r, uint32_t *how, uint32_t *more)
+{
+	uint32_t action = CHOOSE(r, actions);
+
+	*how = CHOOSE(r, turning_points) | action << 8 | (uint32_t)prng_below(r, 16) << 12;
+	*more = (uint32_t)prng_below(r, 1u << 16) << 16 | CHOOSE(r, releases) << 8;
+	if (action == AT_HOLD || action == AT_LINGER || prng_chance(r, 1, 2))
+		*more |= 1;
+	/* What is late matters where lists have changed meanwhile. */
+	if ((*how & 127) == MSG_CHANGE || (*how & 127) == MSG_DELETE)
+		*more |= AT_CONCERNED;
+	if (prng_chance(r, 1, 2))
+		*more |= (uint32_t)prng_below(r, 8) << 1;
+}
+
+/* In one half everything turns on the pivot, as in the interleavings that are known to matter. */
+static uint32_t draw_depose(struct prng *r, uint32_t *more)
+{
+	uint32_t how = (uint32_t)prng_below(r, UINT64_C(1) << 32);
+
+	if (prng_chance(r, 1, 2))
+		*more = CHOOSE(r, taking) | (uint32_t)prng_below(r, 2) << 7;
+	if (prng_chance(r, 1, 3))
+		how &= ~(uint32_t)DEPOSE_SLEEP;
+	if (prng_chance(r, 1, 2))
+		return how;
+	how |= DEPOSE_META | DEPOSE_TAKER | DEPOSE_TAKER_PIVOT;
+	if (prng_chance(r, 3, 4))
+		how |= DEPOSE_SECOND | DEPOSE_SECOND_PIVOT;
+	if (prng_chance(r, 3, 4))
+		how |= DEPOSE_RESTART | DEPOSE_RESTART_PIVOT;
+	if (how & DEPOSE_POWER && prng_chance(r, 1, 2))
+		how &= ~(uint32_t)DEPOSE_SECOND;
+	if (prng_chance(r, 1, 2))
+		how &= ~(uint32_t)DEPOSE_SERVERS;
+	return how;
+}
+
+static uint32_t draw_heirs(struct prng *r, uint32_t *more)
+{
+	uint32_t how = (uint32_t)prng_below(r, UINT64_C(1) << 32);
+
+	*more = CHOOSE(r, levelling) | (prng_chance(r, 1, 2) ? (uint32_t)prng_below(r, 8) << 8 : 0);
+	*more |= (uint32_t)prng_below(r, 2) << 11;
+	if (prng_chance(r, 1, 3))
+		how &= ~(uint32_t)HEIRS_PIVOT_FIRST;
+	/* Each of these in one fault of four. */
+	how &= ~(uint32_t)(HEIRS_SOME | HEIRS_STAYS_CUT | HEIRS_PAUSE | HEIRS_DISK) |
+	       (uint32_t)prng_below(r, 1u << 9);
+	if (prng_chance(r, 1, 2))
+		how |= HEIRS_PIVOT_LAST;
+	if (prng_chance(r, 1, 2))
+		how &= ~(uint32_t)HEIRS_DISK;
+	return how;
 }
 
 static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
@@ -298,9 +447,12 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 	uint32_t hosts = p->servers + p->metads + (p->colocated ? 0 : p->engines);
 	uint32_t target = (uint32_t)prng_below(r, 1u << 16),
 		 other = (uint32_t)prng_below(r, 1u << 16);
-	uint32_t how = (uint32_t)prng_below(r, 1u << 16);
+	uint32_t how = (uint32_t)prng_below(r, 1u << 16), more = 0;
 
 	switch (kind) {
+	case FAULT_CHURN:
+		lasts = between(r, 5 * NS_PER_S, 30 * NS_PER_S);
+		__attribute__((fallthrough));
 	case FAULT_CRASH_SERVER:
 	case FAULT_POWER_SERVER:
 	case FAULT_PAUSE_SERVER:
@@ -333,9 +485,12 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 		target %= hosts;
 		break;
 	case FAULT_DEPOSE:
+	case FAULT_HEIRS:
 		/* Long enough for promises to end and for evictions. */
-		lasts = between(r, 2 * NS_PER_S, 16 * NS_PER_S);
-		how |= (uint32_t)prng_below(r, 1u << 16) << 16;
+		lasts = between(r, 2 * NS_PER_S, 16 * NS_PER_S) +
+			(kind == FAULT_HEIRS ? 4 * NS_PER_S : 0);
+		at = prng_below(r, MAX(p->workload_ns, lasts + 5 * NS_PER_S) - lasts);
+		how = kind == FAULT_DEPOSE ? draw_depose(r, &more) : draw_heirs(r, &more);
 		__attribute__((fallthrough));
 	case FAULT_TAKEOVER:
 		target %= p->volumes;
@@ -345,10 +500,13 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 	case FAULT_RECREATE:
 		target %= p->volumes;
 		break;
+	case FAULT_AT_MESSAGE:
+		draw_at_message(r, &how, &more);
+		break;
 	default:
 		break;
 	}
-	params_add_fault(p, kind, at, lasts, target, other, how);
+	params_add_fault(p, kind, at, lasts, target, other, how)->more = more;
 }
 
 void params_draw(struct params *p, uint64_t seed)
@@ -356,7 +514,8 @@ void params_draw(struct params *p, uint64_t seed)
 	struct sim sim = {.seed = seed};
 	struct prng shape = sim_stream(&sim, "shape", 0),
 		    behaviour = sim_stream(&sim, "behaviour", 0);
-	struct prng scrub = sim_stream(&sim, "scrub", 0);
+	struct prng scrub = sim_stream(&sim, "scrub", 0),
+		    sharpening = sim_stream(&sim, "sharpening", 0);
 	struct prng workload = sim_stream(&sim, "workload", 0),
 		    mix_stream = sim_stream(&sim, "mix", 0);
 	struct prng space = sim_stream(&sim, "space", 0);
@@ -366,6 +525,7 @@ void params_draw(struct params *p, uint64_t seed)
 	draw_shape(p, &shape);
 	draw_behaviour(p, &behaviour);
 	draw_workload(p, &workload);
+	draw_sharpening(p, &sharpening);
 	p->scrub_ms = prng_chance(&scrub, 1, 2) ? between(&scrub, 3000, 20000) : 0;
 	p->victim = (uint32_t)prng_below(&mix_stream, p->servers);
 	sum = draw_mix(p, &mix_stream, mix);
@@ -394,8 +554,8 @@ void fault_print(const struct params *p, uint32_t i, FILE *out)
 {
 	const struct fault *f = &p->faults[i];
 
-	fprintf(out, "fault %u at %.3f s: %s target %u other %u how %u for %.3f s%s\n", i,
-		seconds(f->at_ns), names[f->kind], f->target, f->other, f->how,
+	fprintf(out, "fault %u at %.3f s: %s target %u other %u how %u more %u for %.3f s%s\n", i,
+		seconds(f->at_ns), names[f->kind], f->target, f->other, f->how, f->more,
 		seconds(f->lasts_ns), f->dropped ? " (left out)" : "");
 }
 
@@ -432,17 +592,18 @@ void params_print(const struct params *p, FILE *out)
 	for (unsigned i = 0; i < p->servers + p->metads + p->engines; i++)
 		fprintf(out, " %d", p->rate_ppm[i]);
 	fprintf(out,
-		"\nmetad: commit %.1f ms, scan %" PRIu64 " ms, grace %" PRIu64 " ms, scrub %" PRIu64
-		" ms; io timeout %.0f s\n",
-		seconds(p->rows_latency_ns) * 1e3, p->scan_ms, p->grace_ms, p->scrub_ms,
-		seconds(p->io_timeout_ns));
+		"\nmetad: commit %.1f ms, scan %" PRIu64 " ms, grace %" PRIu64
+		" ms, garbage %" PRIu64 " ms, scrub %" PRIu64 " ms; io timeout %.0f s\n",
+		seconds(p->rows_latency_ns) * 1e3, p->scan_ms, p->grace_ms, p->garbage_ms,
+		p->scrub_ms, seconds(p->io_timeout_ns));
 	fprintf(out,
 		"workload: %.0f s, up to %u operations a client, depth %u, think %.1f ms, reads %u "
 		"%%, zeros %u %%, hot %u %% in %" PRIu64
-		" KiB, up to %u KiB, repeats %u %% after %.2f s\n",
+		" KiB for %.1f s, up to %u KiB, repeats %u %% after %.2f s, %u only read\n",
 		seconds(p->workload_ns), p->operations, p->depth, seconds(p->think_ns) * 1e3,
 		p->read_percent, p->zero_percent, p->hot_percent, p->hot_bytes / KIB,
-		p->io_bytes_max / 1024, p->repeat_percent, seconds(p->repeat_after_ns));
+		seconds(p->move_ns), p->io_bytes_max / 1024, p->repeat_percent,
+		seconds(p->repeat_after_ns), p->readers);
 	for (uint32_t i = 0; i < p->fault_count; i++)
 		fault_print(p, i, out);
 	fflush(out);

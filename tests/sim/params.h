@@ -24,12 +24,11 @@ enum fault_kind {
 	FAULT_RESTART_ENGINE, /* stopped in order, and started again */
 	FAULT_CRASH_META,
 	FAULT_PAUSE_META,
-	FAULT_FAILOVER_META, /* the metad dies and the other one is started on the same rows */
-	FAULT_POWER_ALL,     /* everything at once */
-	FAULT_CUT,           /* links between two hosts: both ways, or one way if `how` is odd */
-	FAULT_ISOLATE,       /* a host from all others */
-	FAULT_BREAK,         /* all connections between two hosts */
-	FAULT_SLOW_HOST,     /* its network, by a factor */
+	FAULT_POWER_ALL, /* everything at once */
+	FAULT_CUT,       /* links between two hosts: both ways, or one way if `how` is odd */
+	FAULT_ISOLATE,   /* a host from all others */
+	FAULT_BREAK,     /* all connections between two hosts */
+	FAULT_SLOW_HOST, /* its network, by a factor */
 	FAULT_SLOW_DISK,
 	FAULT_DISK_WRITES_FAIL, /* until the server is restarted */
 	FAULT_DISK_READS_FAIL,  /* of some sectors */
@@ -46,8 +45,68 @@ enum fault_kind {
 	FAULT_LINGER,   /* as BREAK at target's end alone; what it had sent arrives `lasts` later */
 	FAULT_AT_MESSAGE, /* as a message of a kind is delivered its sender or receiver dies, hangs, or the connection breaks */
 	FAULT_AT_COMMIT,  /* metad dies while a commit is under way */
+	FAULT_HEIRS,      /* holders die one after another, each with what the next one needs */
+	FAULT_CHURN,      /* one chunk server after another is down for some seconds */
 	FAULT_RECREATE,   /* a volume is deleted, by force or not, and created anew */
 	FAULT_KINDS
+};
+
+/* AT_MESSAGE: what happens as the message is sent or delivered. `how`: bits 0 .. 6 its type, 8 .. 11 this, 12 .. 15 how soon. */
+enum at_message {
+	AT_KILL_SENDER,
+	AT_KILL_RECEIVER,
+	AT_KILL_BOTH,
+	AT_KILL_SENDER_AND_OTHER, /* a chunk server as well */
+	AT_POWER_SENDER,
+	AT_POWER_RECEIVER,
+	AT_PAUSE_SENDER,
+	AT_PAUSE_RECEIVER,
+	AT_BREAK,
+	AT_HOLD, /* it and what follows on this connection arrives when another message is delivered */
+	AT_LINGER, /* the same, and its sender may connect again meanwhile */
+	AT_ACTIONS
+};
+
+/* `more` of AT_MESSAGE. */
+#define AT_SENT(more) ((more)&1)        /* else: delivered */
+#define AT_SKIP(more) ((more) >> 1 & 7) /* so many of these messages pass before */
+#define AT_RELEASE(more)                                                                           \
+	((more) >> 8 & 127) /* HOLD, LINGER: type of the message that releases it; 0: time does */
+#define AT_CONCERNED   (1u << 16) /* HOLD, LINGER: the replica concerned dies for a while meanwhile */
+#define AT_OTHER(more) ((more) >> 20 & 15)
+
+/* `how` of DEPOSE: see faults.c. `more`: bits 0 .. 6 the message to or from the taker with which the second act begins, 7 as it is sent; 0: by time. */
+enum depose_bits {
+	DEPOSE_META = 1 << 0,
+	DEPOSE_ONE_WAY = 1 << 1,
+	DEPOSE_SERVERS = 1 << 2,
+	DEPOSE_TAKER = 1 << 3,
+	DEPOSE_TAKER_PIVOT = 1 << 4,
+	DEPOSE_SECOND = 1 << 5,
+	DEPOSE_SECOND_PIVOT = 1 << 6,
+	DEPOSE_RESTART = 1 << 7,
+	DEPOSE_RESTART_PIVOT = 1 << 8,
+	/* bits 9 .. 11: which replica of which chunk */
+	DEPOSE_POWER = 1 << 12, /* who is restarted loses power */
+	DEPOSE_SLEEP =
+		1
+		<< 13, /* the holder stands still until the end, from some milliseconds (bits 14, 15) after the first act on */
+		       /* 16 .. 31: which servers, where the pivot does not say */
+};
+
+/* `how` of HEIRS. `more`: bits 0 .. 6 the message of the third act, 8 .. 10 which of them, 11: one server is slow until then. */
+#define HEIRS_SLOW(more) ((more) >> 11 & 1)
+enum heirs_bits {
+	HEIRS_SOME = 1 << 0, /* the holder is cut off from some, not from all but the pivot */
+	HEIRS_ONE_WAY = 1 << 1,
+	HEIRS_STAYS_CUT = 1 << 2,   /* until the end, and what it had sent is late */
+	HEIRS_PAUSE = 1 << 3,       /* the holder stands still, else it is killed */
+	HEIRS_PIVOT_FIRST = 1 << 4, /* the pivot dies with the holder */
+	HEIRS_PIVOT_LAST = 1 << 5,  /* the pivot dies with the heir */
+	HEIRS_POWER = 1 << 6,       /* the others lose power when the heir dies */
+	HEIRS_DISK = 1 << 7,   /* one of the others takes no writes between second and third act */
+	HEIRS_READER = 1 << 8, /* the pivot is the replica that reads prefer */
+	/* bits 9 .. 12: which replica of which chunk; 13 .. 15: the first act's length; 16 .. 31: which servers */
 };
 
 const char *fault_name(enum fault_kind kind);
@@ -57,7 +116,7 @@ struct fault {
 	uint64_t at_ns; /* after the workload began */
 	uint64_t lasts_ns;
 	uint32_t target, other; /* server, engine, host, volume: by kind */
-	uint32_t how;
+	uint32_t how, more;
 	bool dropped; /* by --without */
 };
 
@@ -92,6 +151,8 @@ struct params {
 	uint32_t depth; /* operations that a client has under way */
 	uint32_t hot_percent, read_percent, zero_percent;
 	uint64_t hot_bytes;
+	uint64_t move_ns; /* after this long the hot range is another one; 0: never */
+	uint32_t readers; /* so many of the clients only read */
 	uint32_t io_bytes_max;
 	uint32_t repeat_percent; /* of writes: sent again while the first copy is under way */
 	uint64_t repeat_after_ns;

@@ -49,9 +49,10 @@
 	X(JOURNAL_ROUND, "times that a journal came round")                                        \
 	X(DISK_REPLACED, "disks replaced")                                                         \
 	X(HELD_FULL, "runs that end with IO held: no room for what other replicas have accepted")  \
+	X(HELD_BACK, "messages held back until another one was delivered, or for seconds")         \
 	X(COMMIT_LOST, "commits cut off by metad's death")                                         \
-	X(COMMIT_DEPOSED, "commits refused because another metad had taken the store")             \
-	X(METAD_BOTH, "metads that took the store while another one ran")                          \
+	X(STORE_IN_USE, "metads that found the store in use, and ended")                           \
+	X(METAD_SWITCHED, "metads that took the store that another one had had")                   \
 	X(ADMIN, "requests of the operator")
 
 enum reached {

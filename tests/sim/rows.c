@@ -26,6 +26,8 @@ struct sim_rows {
 	void *done_context;
 	void (*begun)(void *context);
 	void *begun_context;
+	void (*changed)(void *context, const struct meta_row *before, const struct meta_row *after);
+	void *changed_context;
 };
 
 static uint64_t key_of(const struct meta_row *row)
@@ -112,6 +114,9 @@ static void count_change(const struct sim_rows *rows, const struct meta_row *row
 	const struct meta_row *before = find(rows, row->kind, key_of(row));
 	uint32_t active, filling, active_before, filling_before;
 
+	if (before && rows->changed &&
+	    (row->kind == META_ROW_CHUNK || row->kind == META_ROW_VOLUME))
+		rows->changed(rows->changed_context, before, row);
 	if (row->kind != META_ROW_CHUNK || row->removed || !before)
 		return;
 	active = count_state(&row->u.chunk, REPLICA_ACTIVE);
@@ -239,6 +244,15 @@ void sim_rows_watch(struct sim_rows *rows, void (*begun)(void *context), void *c
 {
 	rows->begun = begun;
 	rows->begun_context = context;
+}
+
+void sim_rows_watch_changes(struct sim_rows *rows,
+			    void (*changed)(void *context, const struct meta_row *before,
+					    const struct meta_row *after),
+			    void *context)
+{
+	rows->changed = changed;
+	rows->changed_context = context;
 }
 
 bool sim_rows_granting(const struct sim_rows *rows, uint64_t chunk)

@@ -20,6 +20,11 @@ void sim_rows_process_ended(struct sim_rows *rows);
 
 /* Called as a commit begins. */
 void sim_rows_watch(struct sim_rows *rows, void (*begun)(void *context), void *context);
+/* Called as a commit changes the row of a chunk or volume that is there, with what it was and what it will be. */
+void sim_rows_watch_changes(struct sim_rows *rows,
+			    void (*changed)(void *context, const struct meta_row *before,
+					    const struct meta_row *after),
+			    void *context);
 /* The lease of this chunk is being granted: committed, or not, if metad dies now. */
 bool sim_rows_granting(const struct sim_rows *rows, uint64_t chunk);
 /* The next commits fail, each done or not by chance. */

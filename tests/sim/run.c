@@ -201,11 +201,12 @@ bool run_boot(struct cluster *c)
 	uint64_t deadline_ns = c->sim.now_ns + BOOT_NS;
 
 	c->sim.after_event = after_event;
-	c->sim.before_message = faults_message;
+	c->sim.on_message = faults_message;
 	sim_rows_watch(c->rows, faults_commit, c);
 	c->tick.run = tick_run;
 	sim_schedule(&c->sim, &c->tick, NULL, c->sim.now_ns, "tick");
-	cluster_start_metad(c, 0);
+	for (unsigned i = 0; i < c->params.metads; i++)
+		cluster_start_metad(c, i);
 	for (unsigned i = 0; i < c->params.servers; i++)
 		cluster_start_server(c, i);
 	for (unsigned i = 0; i < c->params.engines; i++)

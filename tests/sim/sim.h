@@ -78,6 +78,16 @@ struct sim_totals {
 	uint64_t reached[REACHED_KINDS];
 };
 
+/* A frame as it is handed to the transport, or as it is about to be handed to its receiver. */
+struct sim_message {
+	struct sim_process *from, *to; /* to: NULL as long as nobody has accepted the connection */
+	uint64_t connection;
+	unsigned type; /* enum msg_type */
+	uint32_t cid;  /* CHANGE: whose replica; else 0 */
+	bool waits;    /* a SYNC_OK that only says how long */
+	bool delivered;
+};
+
 struct sim {
 	uint64_t seed;
 	uint64_t now_ns;
@@ -95,9 +105,7 @@ struct sim {
 	FILE *out;
 	struct sim_totals totals;
 	void (*after_event)(struct sim *sim, struct sim_process *process);
-	/* A message is about to be handed to its receiver. */
-	void (*before_message)(struct sim *sim, struct sim_process *from, struct sim_process *to,
-			       unsigned msg_type);
+	void (*on_message)(struct sim *sim, const struct sim_message *message);
 	void *context;
 
 	bool failed;

@@ -1,5 +1,6 @@
 /* users.c - see users.h. */
 #include "tests/sim/users.h"
+#include "tests/sim/lists.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ struct client {
 	unsigned under_way;
 	uint32_t begun;
 	bool trims; /* what it does next: it was refused for want of room */
+	bool only_reads;
 };
 
 struct user {
@@ -53,6 +55,8 @@ struct user {
 	enum user_state state;
 	struct engine_volume *volume;
 	uint32_t attachment;
+	struct uuid uuid;
+	unsigned holders; /* of the volume, when it was attached: lists_holders */
 	struct client clients[SIM_CLIENTS_MAX];
 	TAILQ_HEAD(, operation) operations;
 	unsigned operation_count;
@@ -174,12 +178,17 @@ static void check_status(struct operation *op)
 	const struct cluster *c = op->user->cluster;
 	int status = op->request.status;
 
+	if (status == -ESHUTDOWN && lists_holders(c->lists, op->user->uuid) == op->user->holders)
+		sim_fail(
+			&op->user->cluster->sim, "volumes are lost to somebody", 0,
+			"an operation on %s failed since the volume was lost, and nobody has taken "
+			"it",
+			op->user->target->name);
 	if (status == 0 || status == -ESHUTDOWN || status == -EIO || status == -ENOSPC)
 		return;
 	sim_fail(&op->user->cluster->sim, "statuses", 0,
 		 "an operation on %s ended with %d, which the interface does not name",
 		 op->user->target->name, status);
-	(void)c;
 }
 
 /* A full disk is no end: what is discarded makes room. */
@@ -316,6 +325,17 @@ static uint64_t pick_bytes(const struct params *p, struct prng *r)
 	return bytes;
 }
 
+/* The end of which chunk the hot range lies across: now this one, then that. */
+static uint64_t hot_middle(const struct user *user)
+{
+	const struct params *p = &user->cluster->params;
+	uint64_t ends = (user->target->bytes - 1) / p->chunk_bytes;
+
+	if (!ends || !p->move_ns)
+		return p->chunk_bytes;
+	return p->chunk_bytes * (1 + sim_of(user)->now_ns / p->move_ns % ends);
+}
+
 static void pick_range(struct user *user, struct prng *r, uint64_t *offset, uint64_t *bytes)
 {
 	const struct params *p = &user->cluster->params;
@@ -326,7 +346,7 @@ static void pick_range(struct user *user, struct prng *r, uint64_t *offset, uint
 		/* The hot range lies across the end of the first chunk where there is one. */
 		room = MAX(hot, *bytes);
 		base = size > p->chunk_bytes
-			       ? p->chunk_bytes -
+			       ? hot_middle(user) -
 					 MIN(p->chunk_bytes, ROUND_DOWN(room / 2, SECTOR_BYTES))
 			       : 0;
 		base = MIN(base, size - room);
@@ -353,7 +373,7 @@ static void client_operate(struct client *client)
 	const struct params *p = &user->cluster->params;
 	struct operation *op;
 	uint64_t offset, bytes;
-	enum verb verb = pick_verb(p, &client->random);
+	enum verb verb = client->only_reads ? VERB_READ : pick_verb(p, &client->random);
 
 	pick_range(user, &client->random, &offset, &bytes);
 	if (client->trims) {
@@ -429,6 +449,8 @@ static void on_attached(void *context, int status, const char *text, struct engi
 	}
 	user->registers = user->target->registers;
 	user->state = USER_ATTACHED;
+	user->uuid = user->target->uuid;
+	user->holders = lists_holders(c->lists, user->uuid);
 	user->attachment = registers_attach(user->registers, user->engine->node.process->name,
 					    user_bytes(user));
 	if (!sim_volume_had_size(user->target, user_bytes(user)))
@@ -439,6 +461,7 @@ static void on_attached(void *context, int status, const char *text, struct engi
 
 		client->user = user;
 		client->next.run = client_run;
+		client->only_reads = i < c->params.readers;
 		client->random = sim_stream(&c->sim, "client",
 					    (uint64_t)user->target->number << 48 |
 						    (uint64_t)user->attachment << 8 | i);
