@@ -2,7 +2,7 @@
  * journal.c - group commit: records of all chunks are collected in a batch while earlier batches are being written.
  *
  * A batch is one durable device write: header with the records, then the data blocks straight from the callers' buffers.
- * Two are in flight, and the second only if enough has been collected: a small batch costs a whole header block. Batches
+ * Two are in flight, and the second only if it has collected as much as the first: each batch costs a header block and a flush. Batches
  * of whole units (direct.c), short beside their data, don't wait for one another: up to eight. Replay's search behind the
  * journal's end (replay.c, scan_next) covers what is in flight: together never longer than two batches of the longest kind.
  * Batches complete in order, whatever the disk does. A batch never wraps; what is left at the end of the ring is skipped.
@@ -387,9 +387,17 @@ static bool start_batch(struct store *store, struct batch *b)
 	return true;
 }
 
+/* As much as the batch under way, so that what is submitted divides into two equal batches, whatever its depth. */
+static bool is_large_beside(const struct batch *b, const struct batch *under_way)
+{
+	return b->record_count >= MAX(SECOND_RECORDS, under_way->record_count) ||
+	       b->data_bytes >= MAX(SECOND_DATA_BYTES, under_way->data_bytes);
+}
+
 static bool may_start(const struct store *store, const struct batch *b)
 {
 	const struct journal *j = &store->journal;
+	const struct batch *under_way = TAILQ_FIRST(&j->queue);
 
 	if (b->unready)
 		return false;
@@ -398,9 +406,7 @@ static bool may_start(const struct store *store, const struct batch *b)
 	if (b->direct && j->in_flight < DIRECT_BATCHES_IN_FLIGHT &&
 	    j->in_flight_bytes + batch_bytes(b) <= 2 * j->batch_bytes_max)
 		return true;
-	return j->in_flight < BATCHES_IN_FLIGHT &&
-	       (b->closed || b->record_count >= SECOND_RECORDS ||
-		b->data_bytes >= SECOND_DATA_BYTES);
+	return j->in_flight < BATCHES_IN_FLIGHT && (b->closed || is_large_beside(b, under_way));
 }
 
 void journal_start(struct store *store)
