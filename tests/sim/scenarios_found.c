@@ -275,6 +275,41 @@ static const struct scenario new_owner_is_short = {
 	.drive = drive_new_owner_is_short,
 };
 
+/* All replicas are always kept (min_replicas of all), and the disk of one is lost while there is no owner. */
+static void shape_keeps_all(struct params *p)
+{
+	shape_two_lost(p);
+	p->volume[0].min_replicas = p->volume[0].replicas;
+}
+
+static bool drive_lost_before_the_owner(struct cluster *c)
+{
+	unsigned lost;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	lost = server_of(c, 0, 0, 1);
+	kill_engine(c, 0);
+	kill_server(c, lost);
+	cluster_replace_disk(c, lost);
+	node_let_up(&c->servers[lost].node);
+	try_attach(c, 1, 0, true);
+	/* First the lost one must be missed for a while. */
+	return run_for(c, SECONDS(30)) && step_attach(c, 1, 0, true) &&
+	       step_read(c, 1, 0, 0, MIB, SECONDS(10)) &&
+	       step_write(c, 1, 0, 0, 64 * KIB, SECONDS(10)) &&
+	       step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+}
+
+static const struct scenario lost_before_the_owner = {
+	.name = "lost-when-all-are-kept",
+	.story = "The disk of one of three replicas that must all be kept is lost, and with it the "
+		 "engine: the next owner fills another one, and reads don't fail.",
+	.shape = shape_keeps_all,
+	.drive = drive_lost_before_the_owner,
+};
+
 /*
  * One was evicted, another one, which alone has a write of an owner that died, is out of reach of the new owner, and comes back while
  * the evicted one is being filled from the third.
@@ -440,16 +475,10 @@ static const struct scenario just_created_anew = {
 	.drive = drive_just_created_anew,
 };
 
-const struct scenario *const scenarios_found[] = {&hello_unanswered,
-						  &lease_unanswered,
-						  &deposed_owner,
-						  &taken_while_attaching,
-						  &repair_unanswered,
-						  &wakes_after_repair,
-						  &new_owner_is_short,
-						  &short_and_back,
-						  &held_write_is_passed,
-						  &one_too_many,
-						  &created_anew,
-						  &just_created_anew,
-						  NULL};
+const struct scenario *const scenarios_found[] = {&hello_unanswered,     &lease_unanswered,
+						  &deposed_owner,        &taken_while_attaching,
+						  &repair_unanswered,    &wakes_after_repair,
+						  &new_owner_is_short,   &short_and_back,
+						  &held_write_is_passed, &lost_before_the_owner,
+						  &one_too_many,         &created_anew,
+						  &just_created_anew,    NULL};
