@@ -52,6 +52,8 @@ struct disk_superblock {
 static_assert(sizeof(struct disk_superblock) == 4096, "superblock");
 static_assert(offsetof(struct disk_superblock, sequence) == 64, "superblock");
 static_assert(offsetof(struct disk_superblock, unit_count) == 128, "superblock");
+/* A write that is torn at 512 bytes leaves the old superblock or the new one: everything behind the first sector is zero in both. */
+static_assert(offsetof(struct disk_superblock, reserved) <= 512, "superblock");
 
 /* Where a page lies, and what its checksum must be: a lost or stale page shows. */
 struct disk_pointer {

@@ -2,8 +2,8 @@
  * open.c - opening a disk: superblock, tree of pages (load.c), journal (replay.c), then counting references.
  *
  * What was found is made durable once more before anything is answered from it (it may have come from the cache of a
- * device that a killed process wrote to), a checkpoint header starts a new mount, and an empty batch ends the journal: what a
- * crash left behind the end is never seen again.
+ * device that a killed process wrote to), a copy of the superblock that is damaged or older is written again, a checkpoint header
+ * starts a new mount, and an empty batch ends the journal: what a crash left behind the end is never seen again.
  */
 #include "replica-engine/store/store_internal.h"
 
@@ -80,6 +80,18 @@ static const struct disk_superblock *choose(struct superblock_reader *r, int *st
 	return best;
 }
 
+/* A registration that a crash cut short, or damage: while the copies differ, the loss of one more may lose who the disk is. */
+static void compare(const struct superblock_reader *r, struct opening *o)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		if (r->request[i].result == 0 && !memcmp(r->buf->data + (size_t)i * PAGE_BYTES,
+							 &o->store->super, sizeof o->store->super))
+			continue;
+		o->super_differs = true;
+		o->super_offset = i ? o->store->super.size_bytes - PAGE_BYTES : 0;
+	}
+}
+
 static void superblock_read(struct io_disk_request *request)
 {
 	struct superblock_reader *r = request->context;
@@ -92,8 +104,10 @@ static void superblock_read(struct io_disk_request *request)
 	if (--r->pending)
 		return;
 	super = choose(r, &status, &why, &offset);
-	if (super)
+	if (super) {
 		o->store = store_new(o->disk, &o->options, super);
+		compare(r, o);
+	}
 	buf_unref(r->buf);
 	free(r);
 	if (o->store)
@@ -232,19 +246,12 @@ static void header_written(struct io *io)
 	io_read(io, 0);
 }
 
-static void synced(struct io *io)
+static void header_write(struct opening *o)
 {
-	struct opening *o = io->user;
-	struct store *store = io->store;
-	int status = io->request.result;
+	struct store *store = o->store;
+	struct io *io = io_get(store, header_written);
 	uint32_t bytes;
 
-	io_put(io);
-	if (status) {
-		opening_fail(o, -EIO, "the disk can't be synced");
-		return;
-	}
-	io = io_get(store, header_written);
 	io->user = o;
 	io->buf = buf_new(CHECKPOINT_BYTES);
 	bytes = checkpoint_encode(store, io->buf->data, 0, false, store->checkpoint_operation);
@@ -253,6 +260,52 @@ static void synced(struct io *io)
 		 store->super.checkpoint_offset +
 			 (store->checkpoint_sequence + 1) % 2 * CHECKPOINT_BYTES,
 		 IO_DISK_DURABLE);
+}
+
+static void superblock_written(struct io *io)
+{
+	struct opening *o = io->user;
+	int status = io->request.result;
+
+	buf_unref(io->buf);
+	io_put(io);
+	if (status)
+		opening_fail(o, -EIO, "the superblock can't be written (offset %llu)",
+			     (unsigned long long)o->super_offset);
+	else
+		header_write(o);
+}
+
+static void superblock_write(struct opening *o)
+{
+	struct store *store = o->store;
+	struct io *io = io_get(store, superblock_written);
+
+	trace(TRACE_INFO, "store",
+	      "the superblock at offset %llu is damaged or older than the other copy; it is "
+	      "written again",
+	      (unsigned long long)o->super_offset);
+	io->user = o;
+	io->buf = buf_new(sizeof store->super);
+	memcpy(io->buf->data, &store->super, sizeof store->super);
+	io_add(io, io->buf->data, sizeof store->super);
+	store->counters.metadata_write_bytes += sizeof store->super;
+	io_write(io, o->super_offset, IO_DISK_DURABLE);
+}
+
+static void synced(struct io *io)
+{
+	struct opening *o = io->user;
+	int status = io->request.result;
+
+	io_put(io);
+	/* The copy that counts is durable now: the other one may be touched. */
+	if (status)
+		opening_fail(o, -EIO, "the disk can't be synced");
+	else if (o->super_differs)
+		superblock_write(o);
+	else
+		header_write(o);
 }
 
 void opening_finish(struct opening *o)

@@ -26,18 +26,35 @@ struct checking {
 	uint32_t unit;
 };
 
+static void say(struct checking *k, const char *format, va_list arguments)
+{
+	char text[512];
+
+	vsnprintf(text, sizeof text, format, arguments);
+	k->line(k->context, text);
+}
+
 static void problem(struct checking *k, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 static void problem(struct checking *k, const char *format, ...)
 {
 	va_list arguments;
-	char text[512];
+
+	k->result.problems++;
+	va_start(arguments, format);
+	say(k, format, arguments);
+	va_end(arguments);
+}
+
+/* What is worth knowing and may be so on a sound disk. */
+static void note(struct checking *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct checking *k, const char *format, ...)
+{
+	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(text, sizeof text, format, arguments);
+	say(k, format, arguments);
 	va_end(arguments);
-	k->result.problems++;
-	k->line(k->context, text);
 }
 
 /* The store can't be freed from inside an operation's done(): when the loop turns. */
@@ -231,15 +248,16 @@ static void looked(struct raw_look *raw)
 		if (raw->super_problem[i])
 			problem(k,
 				"superblock %u (offset %" PRIu64
-				"): %s; the other copy counts, and both are written with the next "
-				"registration",
+				"): %s; the other copy counts, and the next start of the chunk "
+				"server writes this one again",
 				i, i ? raw->super->size_bytes - PAGE_BYTES : 0,
 				raw->super_problem[i]);
 		else if (s->sequence != raw->super->sequence)
-			problem(k,
-				"superblock %u is older than the other; both are written with the "
-				"next registration",
-				i);
+			note(k,
+			     "note: superblock %u (offset %" PRIu64
+			     ") is older than the other, as a crash during the registration leaves "
+			     "it; the next start of the chunk server writes it again",
+			     i, i ? raw->super->size_bytes - PAGE_BYTES : 0);
 	}
 	/* One may be torn or empty, of a crash or of a fresh disk; the next checkpoint writes it. */
 	if (raw->super && raw->checkpoint_problem[0] && raw->checkpoint_problem[1])

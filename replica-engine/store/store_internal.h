@@ -464,6 +464,8 @@ struct opening {
 	char why[256];
 	struct disk_checkpoint *checkpoint; /* CHECKPOINT_BYTES */
 	uint64_t limit;                     /* sequence of a batch that doesn't count; 0: none */
+	bool super_differs;    /* one copy of the superblock is not what the one that counts says */
+	uint64_t super_offset; /* where that copy belongs */
 };
 /* in: writable memory of CHECKPOINT_BYTES. */
 bool checkpoint_header_valid(uint32_t seed, const struct disk_checkpoint *in);

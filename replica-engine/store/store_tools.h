@@ -1,7 +1,8 @@
 /*
  * store_tools.h - looking at a disk that is not in use: inspect prints what is there, fsck checks all of it. Both only read, purely
  * over the disk seam; the journal is replayed in memory, as a start would do it. Text comes line by line, without
- * newlines. The disk and the callbacks must stay until done() is called, which is never from inside the call.
+ * newlines; each line of fsck is a problem, or a note that begins with "note: " and counts for nothing. The disk and the
+ * callbacks must stay until done() is called, which is never from inside the call.
  */
 #ifndef COPYHOLD_STORE_TOOLS_H
 #define COPYHOLD_STORE_TOOLS_H
