@@ -7,6 +7,8 @@
  */
 #include "meta-service/core/meta_internal.h"
 
+#include <stdlib.h>
+
 #define ASK_AGAIN_NS (10 * NS_PER_S)
 /* Bad blocks are a reason to look at a disk for this long. */
 #define RECENT_NS (24 * 3600 * NS_PER_S)
@@ -78,21 +80,53 @@ static void end(struct meta *meta, struct chunk *chunk, bool succeeded)
 }
 
 /* A chunk that was never scrubbed counts from its creation. */
+static uint64_t last_ms(const struct chunk *chunk)
+{
+	return MAX(chunk->scrub.row.ended_ms, chunk->row.created_ms);
+}
+
 static bool is_due(const struct meta *meta, const struct chunk *chunk)
 {
-	uint64_t period = meta->config.scrub_ms;
-	uint64_t last = MAX(chunk->scrub.row.ended_ms, chunk->row.created_ms);
+	uint64_t period = meta->config.scrub_ms, last = last_ms(chunk);
 	uint64_t spread = period / 4 ? mix64(chunk->row.chunk) % (period / 4) : 0;
 
 	return period && meta->wall_ms >= last + period - period / 8 + spread;
 }
 
+static int by_last(const void *a, const void *b)
+{
+	const struct chunk *x = *(struct chunk *const *)a, *y = *(struct chunk *const *)b;
+
+	if (last_ms(x) != last_ms(y))
+		return last_ms(x) < last_ms(y) ? -1 : 1;
+	return x->row.chunk < y->row.chunk ? -1 : x->row.chunk > y->row.chunk;
+}
+
+/*
+ * Those that have waited longest come first: where the period is shorter than a round over all chunks takes, each has its turn all
+ * the same.
+ */
 void meta_scrubs_due(struct meta *meta)
 {
+	struct chunk **due = NULL;
+	size_t count = 0, room = 0;
+
 	for (struct chunk *c = meta->chunks; c; c = c->hh.next) {
-		if (!c->scrub.running && is_due(meta, c) && meta_scrub_may_begin(meta, c))
-			meta_scrub_begin(meta, c);
+		if (c->scrub.running || !is_due(meta, c))
+			continue;
+		if (count == room) {
+			room = MAX((size_t)64, room * 2);
+			due = xrealloc(due, room * sizeof *due);
+		}
+		due[count++] = c;
 	}
+	if (count > 1)
+		qsort(due, count, sizeof *due, by_last);
+	for (size_t i = 0; i < count; i++) {
+		if (meta_scrub_may_begin(meta, due[i]))
+			meta_scrub_begin(meta, due[i]);
+	}
+	free(due);
 }
 
 void meta_scrubs_tick(struct meta *meta)

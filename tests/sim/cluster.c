@@ -65,6 +65,11 @@ static uint64_t wall_ms(void *context)
 	return UINT64_C(1795326000000) + p->sim->now_ns / NS_PER_MS;
 }
 
+uint64_t cluster_wall_ms(const struct cluster *c)
+{
+	return wall_ms((void *)(uintptr_t)c->metads[0].node.process);
+}
+
 /*
  * SQLite's lock: the store belongs to the process that has opened it until that process ends, also while it hangs. Another
  * one ends with an error before anybody can connect to it.

@@ -135,6 +135,9 @@ struct cluster {
 	bool booted;
 	bool held;    /* the run can't go on: some disk has no room for what others have accepted */
 	bool issuing; /* clients begin new operations */
+	/* The disk that may have lied has been scrubbed since: what is on it must be right again. */
+	bool scrubbed;
+	uint64_t scrub_since_ms;
 	bool trimming; /* users discard what they don't keep */
 	bool manual;   /* a scenario says who attaches what, until the liveness phase */
 	uint64_t workload_began_ns;
@@ -192,6 +195,8 @@ void admin_request(struct cluster *c, const char *verb, const char *json,
 		   void *context);
 bool admin_busy(const struct cluster *c);
 struct admin *admin_new(struct cluster *c);
+/* metad's wall clock. */
+uint64_t cluster_wall_ms(const struct cluster *c);
 void admin_free(struct admin *a);
 
 #endif

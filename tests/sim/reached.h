@@ -38,6 +38,7 @@
 	X(INVALID_UNIT, "reads answered INVALID_UNIT")                                             \
 	X(DISK_ERROR, "answers DISK_ERROR")                                                        \
 	X(BLOCK_REPAIRED, "bad blocks repaired")                                                   \
+	X(SCRUBBED, "disks that had lied, and were read whole after they had been scrubbed")       \
 	X(NO_SPACE, "writes answered NO_SPACE by a replica")                                       \
 	X(COPY_NO_SPACE, "copies answered NO_SPACE")                                               \
 	X(NOT_CREATED, "chunks not created for want of room")                                      \

@@ -234,6 +234,17 @@ static bool list_exact(struct cluster *c, const struct meta_chunk_row *row)
 	return false;
 }
 
+/*
+ * Scrub has read all copies since the disk lied last, and mended what it found. What it could not mend it has named: blocks that are good nowhere,
+ * or a replica that has lost a write and can't be left out.
+ */
+static bool must_be_right(const struct cluster *c, uint64_t chunk)
+{
+	const struct meta_scrub_row *scrub = sim_rows_scrub(c->rows, chunk);
+
+	return c->scrubbed && scrub && !scrub->unrepairable && !scrub->differing;
+}
+
 static bool loses(const struct cluster *c, unsigned server)
 {
 	if (server != c->params.victim)
@@ -271,7 +282,7 @@ static bool replica_load(struct cluster *c, struct inspected *disks,
 	}
 	r->name = c->servers[server].node.process->name;
 	r->on = &disks[server];
-	r->lies = cluster_disk_lies(c, (unsigned)server);
+	r->lies = cluster_disk_lies(c, (unsigned)server) && !must_be_right(c, row->chunk);
 	if (!store_chunk_get(r->on->store, row->chunk, &chunk)) {
 		/* Listed before it is created; then nothing may have been acknowledged in it. */
 		if (depth == REST_DURABLE && row->list_number <= 1) {
@@ -318,7 +329,7 @@ static void chunk_check(struct cluster *c, struct inspected *disks,
 		int server = cluster_server_of_cid(c, row->replicas[i].cid);
 
 		if (row->replicas[i].state != REPLICA_ACTIVE || server < 0 ||
-		    (server >= 0 && loses(c, (unsigned)server)))
+		    (loses(c, (unsigned)server) && !must_be_right(c, row->chunk)))
 			continue;
 		copies[count].versions = NULL;
 		copies[count].absent = false;

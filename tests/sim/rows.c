@@ -286,6 +286,13 @@ const struct meta_chunk_row *sim_rows_chunk(const struct sim_rows *rows, uint64_
 	return row ? &row->u.chunk : NULL;
 }
 
+const struct meta_scrub_row *sim_rows_scrub(const struct sim_rows *rows, uint64_t chunk)
+{
+	const struct meta_row *row = find(rows, META_ROW_SCRUB, chunk);
+
+	return row ? &row->u.scrub : NULL;
+}
+
 const struct meta_server_row *sim_rows_server(const struct sim_rows *rows, uint32_t cid)
 {
 	const struct meta_row *row = find(rows, META_ROW_SERVER, cid);

@@ -32,6 +32,8 @@ void sim_rows_fail(struct sim_rows *rows, unsigned commits);
 void sim_rows_set_slow(struct sim_rows *rows, uint32_t times);
 
 const struct meta_chunk_row *sim_rows_chunk(const struct sim_rows *rows, uint64_t chunk);
+/* What the last scrub of the chunk has shown; NULL: nothing yet. */
+const struct meta_scrub_row *sim_rows_scrub(const struct sim_rows *rows, uint64_t chunk);
 const struct meta_server_row *sim_rows_server(const struct sim_rows *rows, uint32_t cid);
 const struct meta_volume_row *sim_rows_volume(const struct sim_rows *rows, uint64_t volume);
 const struct meta_volume_row *sim_rows_volume_named(const struct sim_rows *rows, const char *name);

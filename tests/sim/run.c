@@ -16,6 +16,7 @@
 #define BOOT_NS           (60 * NS_PER_S)
 #define HELD_NS           (60 * NS_PER_S)
 #define TRIMMED_NS        (120 * NS_PER_S)
+#define SCRUBBED_NS       (180 * NS_PER_S)
 #define NO_ROOM_NS        (5 * NS_PER_S)
 #define REDUNDANCY_NS     (240 * NS_PER_S)
 #define DELETED_NS        (240 * NS_PER_S)
@@ -358,6 +359,41 @@ static bool verify_all(struct cluster *c)
 	return false;
 }
 
+static bool all_scrubbed(struct cluster *c)
+{
+	const struct meta_chunk_row *row;
+
+	for (size_t i = 0; (row = sim_rows_chunk_at(c->rows, i)); i++) {
+		const struct meta_scrub_row *scrub = sim_rows_scrub(c->rows, row->chunk);
+
+		if (!sim_rows_volume(c->rows, row->volume)->deleting &&
+		    (!scrub || !scrub->complete || scrub->ended_ms <= c->scrub_since_ms))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Where a disk has lied, until each chunk has been scrubbed: once since the faults ended, and once more, since that one may have begun before. The
+ * metadata of a disk is not scrubbed.
+ */
+static bool scrub_all(struct cluster *c)
+{
+	const struct params *p = &c->params;
+
+	if (!p->scrub_ms || !p->spare_metadata || !cluster_disk_lies(c, p->victim))
+		return true;
+	for (unsigned i = 0; i < 2; i++) {
+		if (!run_until(c, SCRUBBED_NS, all_scrubbed, "liveness",
+			       "not every chunk was scrubbed"))
+			return false;
+		c->scrub_since_ms = cluster_wall_ms(c);
+	}
+	c->scrubbed = true;
+	sim_reach(&c->sim, REACHED_SCRUBBED);
+	return true;
+}
+
 /* A replica on a disk that is no more is waited for until an operator removes its chunk server. */
 static bool nothing_deleting(struct cluster *c)
 {
@@ -388,6 +424,7 @@ bool run_liveness(struct cluster *c)
 	c->issuing = false;
 	c->manual = false;
 	faults_end_all(c);
+	c->scrub_since_ms = cluster_wall_ms(c);
 	c->trimming = c->params.tight;
 	if (!run_until(c, TRIMMED_NS, all_trimmed, "liveness",
 		       "what is not kept was not discarded") ||
@@ -399,7 +436,7 @@ bool run_liveness(struct cluster *c)
 	return restore(c) && verify_all(c) &&
 	       run_until(c, HELD_NS, all_sized, "volume size",
 			 "an engine has not heard of its volume's size") &&
-	       restore(c) &&
+	       restore(c) && scrub_all(c) && restore(c) &&
 	       run_until(c, DELETED_NS, nothing_deleting, "liveness",
 			 "what was deleted is not gone");
 }

@@ -234,6 +234,36 @@ static const struct scenario link_to_meta = {
 	.drive = drive_link_to_meta,
 };
 
+/* Bits rot on the replica that nobody reads from. */
+static void shape_scrub(struct params *p)
+{
+	shape_scripted(p);
+	p->volume[0].bytes = 24 * MIB;
+	p->scrub_ms = 5000; /* shorter than a round over its chunks takes */
+	p->spare_metadata = true;
+	params_add_fault(p, FAULT_DISK_ROT, 0, 0, 0, 0,
+			 0); /* for the checks at rest: carried out below */
+}
+
+static bool drive_scrub(struct cluster *c)
+{
+	c->manual = true;
+	if (!step_attach(c, 0, 0, true) || !step_write(c, 0, 0, 0, 24 * MIB, SECONDS(10)) ||
+	    !run_for(c, SECONDS(3)))
+		return false;
+	c->params.victim = server_of(c, 0, 0, 2);
+	sim_disk_rot(c->servers[c->params.victim].disk, 60);
+	return true;
+}
+
+static const struct scenario scrub = {
+	.name = "scrub-mends",
+	.story = "Bits rot where nobody reads: scrub comes to every chunk, finds and mends all of "
+		 "them.",
+	.shape = shape_scrub,
+	.drive = drive_scrub,
+};
+
 /* A volume grows while it is used, is cut while nobody has it, and grows again: nothing of what was cut off is seen. */
 static bool drive_resize(struct cluster *c)
 {
@@ -271,5 +301,5 @@ static const struct scenario resize = {
 const struct scenario *const scenarios_basic[] = {
 	&calm,          &server_killed, &server_power, &server_hangs, &disk_dies,
 	&disk_replaced, &disk_rots,     &meta_down,    &power_cut,    &clocks,
-	&link_to_meta,  &resize,        NULL,
+	&link_to_meta,  &resize,        &scrub,        NULL,
 };

@@ -288,8 +288,33 @@ START_TEST(each_chunk_has_its_time)
 }
 END_TEST
 
+/* Also where all are due at all times: none is left out. */
+START_TEST(who_has_waited_longest_comes_first)
+{
+	uint64_t before = 0, chunk;
+	struct msg msg;
+
+	setup();
+	f.w->config.scrub_ms = 1000;
+	world_restart(f.w);
+	for (unsigned i = 0; i < 3; i++)
+		peer_return(f.w, &f.servers[i]);
+	peer_return(f.w, &f.engine);
+	for (unsigned i = 0; i < 4; i++) {
+		chunk = asked_within(90 * 1000);
+		ck_assert_uint_gt(chunk, 0);
+		ck_assert_uint_ne(chunk, before);
+		msg = result(&f.chunks[chunk == f.chunks[1].chunk]);
+		peer_send(f.w, &f.engine, &msg);
+		before = chunk;
+	}
+	world_free(f.w);
+}
+END_TEST
+
 WORLD_MAIN("meta scrub", a_job_asks_the_owner_for_one_chunk_after_the_other,
 	   who_hears_nothing_asks_again_and_gives_up_in_the_end,
 	   a_chunk_without_an_owner_is_given_to_a_chunk_server, only_the_owner_is_believed,
 	   a_job_survives_a_restart, a_job_can_be_paused_resumed_and_cancelled,
-	   damage_is_named_until_a_scrub_finds_none, each_chunk_has_its_time)
+	   damage_is_named_until_a_scrub_finds_none, each_chunk_has_its_time,
+	   who_has_waited_longest_comes_first)
