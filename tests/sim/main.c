@@ -4,7 +4,7 @@
  *   sim --seed N [--trace] [--shrink] [--without I,J..] [--operations N]
  *   sim --seeds A..B [--keep FILE]       a process a seed; ends with "N seeds, N failed"
  *   sim --scenario NAME [--trace]        --list names them, --scenarios runs all
- *   sim --self-test                      the checker of sectors against known histories
+ *   sim --self-test                      the checker of sectors against known histories, and that each limit of growth can end a run
  *
  * Exit status: 0 all passed, 1 a rule was violated, 2 bad usage.
  */
@@ -180,7 +180,7 @@ int main(int argc, char **argv)
 	if (o.list)
 		return scenario_list();
 	if (o.self_test)
-		return registers_self_test() != 0;
+		return (registers_self_test() + run_self_test()) != 0;
 	if (o.scenarios)
 		return scenario_run_all() != 0;
 	if (o.scenario)

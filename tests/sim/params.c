@@ -99,6 +99,11 @@ void params_calm(struct params *p, uint64_t seed)
 	p->read_percent = 40;
 	p->zero_percent = 12;
 	p->io_bytes_max = 256 * KIB;
+	p->limits = (struct growth_limits){.store_memory_bytes = 16 * MIB,
+					   .engine_memory_bytes = 64 * MIB,
+					   .wire_bytes = 256 * MIB,
+					   .events = UINT64_C(30000000),
+					   .journal_percent = 100};
 }
 
 /* ---- drawing ---- */

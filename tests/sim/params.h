@@ -120,6 +120,14 @@ struct fault {
 	bool dropped; /* by --without */
 };
 
+/* What may not be exceeded, however long a run lasts. */
+struct growth_limits {
+	uint64_t store_memory_bytes, engine_memory_bytes; /* of each */
+	uint64_t wire_bytes;                              /* queued in the network, in all */
+	uint64_t events;          /* of the run: more of them turn without end */
+	uint32_t journal_percent; /* of its size that a journal may hold */
+};
+
 struct params {
 	uint64_t seed;
 	/* shape */
@@ -156,6 +164,7 @@ struct params {
 	uint32_t io_bytes_max;
 	uint32_t repeat_percent; /* of writes: sent again while the first copy is under way */
 	uint64_t repeat_after_ns;
+	struct growth_limits limits;
 	/* faults */
 	bool spare_metadata; /* it lies about data only */
 	uint32_t victim;     /* the one server whose disk may lie */

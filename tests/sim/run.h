@@ -31,4 +31,7 @@ bool run_liveness(struct cluster *c);
 bool run_rest(struct cluster *c);
 void run_report_failure(struct cluster *c, FILE *out);
 
+/* Shows that each limit of growth can end a run; prints and returns the number of those that can't. */
+unsigned run_self_test(void);
+
 #endif
