@@ -97,6 +97,10 @@ static char *stats(const struct chunkd *d, const struct store_counters *s,
 	put(object, "journal_bytes", s->journal_bytes);
 	put(object, "journal_used_bytes", s->journal_used_bytes);
 	put(object, "memory_bytes", s->memory_bytes);
+	put(object, "metadata_memory_bytes", s->metadata_memory_bytes);
+	put(object, "metadata_resident_bytes", s->metadata_resident_bytes);
+	put(object, "metadata_hits", s->metadata_hits);
+	put(object, "metadata_misses", s->metadata_misses);
 	put(object, "writes", r->writes);
 	put(object, "reads", r->reads);
 	put(object, "duplicates", r->duplicates);

@@ -109,8 +109,10 @@ static int serve(struct server *server, const struct settings *settings)
 {
 	const struct io_uring_disk_options disk_options = {.power_loss_protected =
 								   settings->power_loss_protected};
-	const struct store_options store_options = {.memory_limit_bytes =
-							    settings->memory_limit_bytes};
+	const struct store_options store_options = {
+		.memory_limit_bytes = settings->memory_limit_bytes,
+		.metadata_memory_bytes = settings->metadata_memory_bytes,
+	};
 	char why[IO_URING_WHY_BYTES];
 	struct io_disk *disk;
 	struct store *store;

@@ -83,11 +83,18 @@ static char **text_setting(struct settings *s, const char *name)
 	return NULL;
 }
 
+static uint64_t *size_setting(struct settings *s, const char *name)
+{
+	if (strcmp(name, "memory_limit") == 0)
+		return &s->memory_limit_bytes;
+	return strcmp(name, "metadata_memory") == 0 ? &s->metadata_memory_bytes : NULL;
+}
+
 /* overwrite: the command line; else a value that was set before stays. */
 static enum set_result set(struct settings *s, const char *name, const char *value, bool overwrite)
 {
 	char **text = text_setting(s, name);
-	uint64_t bytes;
+	uint64_t *size, bytes;
 	bool flag;
 
 	if (text) {
@@ -97,11 +104,12 @@ static enum set_result set(struct settings *s, const char *name, const char *val
 		*text = xstrdup(value);
 		return SET;
 	}
-	if (strcmp(name, "memory_limit") == 0) {
+	size = size_setting(s, name);
+	if (size) {
 		if (!parse_size(value, &bytes))
 			return SET_BAD;
-		if (overwrite || !s->memory_limit_bytes)
-			s->memory_limit_bytes = bytes;
+		if (overwrite || !*size)
+			*size = bytes;
 		return SET;
 	}
 	if (strcmp(name, "power_loss_protected") == 0) {
@@ -185,6 +193,7 @@ void settings_parse(int argc, char **argv, const char *usage, struct settings *s
 		{"rack", required_argument, NULL, 's'},
 		{"node", required_argument, NULL, 's'},
 		{"memory-limit", required_argument, NULL, 'm'},
+		{"metadata-memory", required_argument, NULL, 'M'},
 		{"power-loss-protected", no_argument, NULL, 'p'},
 		{"config", required_argument, NULL, 'c'},
 		{"help", no_argument, NULL, 'h'},
@@ -199,11 +208,11 @@ void settings_parse(int argc, char **argv, const char *usage, struct settings *s
 			set(settings, longs[index].name, optarg, true);
 			break;
 		case 'm':
-			if (set(settings, "memory_limit", optarg, true) != SET)
-				fail(EXIT_USAGE,
-				     "--memory-limit %s: a size is a number and K, M, "
-				     "G or T: 2G",
-				     optarg);
+		case 'M':
+			if (set(settings, option == 'm' ? "memory_limit" : "metadata_memory",
+				optarg, true) != SET)
+				fail(EXIT_USAGE, "--%s %s: a size is a number and K, M, G or T: 2G",
+				     longs[index].name, optarg);
 			break;
 		case 'p':
 			settings->power_loss_protected = true;

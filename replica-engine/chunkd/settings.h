@@ -19,7 +19,7 @@ enum {
 struct settings {
 	char *data, *listen, *advertise, *local, *meta;
 	char *host, *zone, *rack, *node;
-	uint64_t memory_limit_bytes;
+	uint64_t memory_limit_bytes, metadata_memory_bytes;
 	bool power_loss_protected;
 };
 

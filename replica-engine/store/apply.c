@@ -3,7 +3,8 @@
  * journal is replayed. What a record says is checked against what is there only as far as a damaged disk
  * could make it wrong.
  *
- * While replaying, references to places are not counted (open.c counts them all at the end); refs is NULL then.
+ * While replaying, references to places are not counted (open.c counts them all at the end); refs is NULL then. With paging
+ * load.c has counted those of the tree, and they are kept up here (store->counting).
  */
 #include "common/base/bits.h"
 #include "replica-engine/store/store_internal.h"
@@ -19,7 +20,9 @@ static void set_place(struct store *store, struct chunk *c, struct disk_unit *u,
 		if (store->refs)
 			place_unref(store, old - 1);
 	}
-	/* The reference of the new one was taken when it was chosen. */
+	/* The reference of the new one was taken when it was chosen, but for replay. */
+	if (store->counting && place != PLACE_NONE)
+		place_ref(store, place);
 	u->place = place == PLACE_NONE ? 0 : place + 1;
 	c->places += u->place != 0;
 }
@@ -180,9 +183,10 @@ static void share_page(struct store *store, struct chunk *to, const struct chunk
 {
 	struct page_ref *ref = &to->table->pages[p];
 
-	if (!from->table->pages[p].page)
+	if (!page_exists(&from->table->pages[p]))
 		return;
-	ref->page = xmalloc(sizeof *ref->page);
+	assert(from->table->pages[p].page);
+	ref->page = page_new(store);
 	*ref->page = *from->table->pages[p].page;
 	ref->dirty = true;
 	store->unit_pages++;

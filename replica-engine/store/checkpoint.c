@@ -57,13 +57,13 @@ void checkpoint_init(struct store *store)
 	store->checkpoint->root_dirty = xcalloc(ROOTS_MAX, sizeof(bool));
 }
 
-static void free_graves(struct unit_tables *graves)
+static void free_graves(struct store *store, struct unit_tables *graves)
 {
 	struct unit_table *t;
 
 	while ((t = TAILQ_FIRST(graves))) {
 		TAILQ_REMOVE(graves, t, grave_link);
-		unit_table_free(t);
+		unit_table_free(store, t);
 	}
 }
 
@@ -73,7 +73,7 @@ void checkpoint_destroy(struct store *store)
 
 	if (!k)
 		return;
-	free_graves(&k->graves);
+	free_graves(store, &k->graves);
 	buf_unref(k->header);
 	free(k->items);
 	free(k->to_free);
@@ -135,7 +135,7 @@ static void build_units(struct store *store, const struct item *item, uint32_t i
 	memcpy(page + 1, units, sizeof *units);
 	page_seal(store, page, PAGE_UNITS, slot, item->id, index, store->checkpoint_sequence + 1);
 	ref->pending = false;
-	free(ref->image);
+	page_free(store, ref->image);
 	ref->image = NULL;
 	point(store->checkpoint, &ref->at, slot, page);
 }
@@ -388,10 +388,15 @@ static void finish(struct store *store)
 	k->to_free_count = 0;
 	TAILQ_FOREACH (t, &k->graves, grave_link)
 		free_table_slots(store, t);
-	free_graves(&k->graves);
+	free_graves(store, &k->graves);
+	for (uint32_t i = 0; store->cache.limit && i < k->item_count; i++)
+		if (k->items[i].table)
+			page_cache_checkpointed(store, k->items[i].table);
 	journal_set_tail(store, k->ring_drop);
 	k->stage = STAGE_IDLE;
 	k->closed = k->final;
+	if (store->cache.limit)
+		page_cache_evict(store);
 }
 
 static void header_written(struct io *io)
@@ -447,6 +452,7 @@ static void add_item(struct store *store, struct chunk *c)
 			continue;
 		ref->dirty = false;
 		ref->pending = true;
+		ref->held = store->cache.limit > 0;
 	}
 }
 
@@ -468,15 +474,24 @@ static void begin(struct store *store)
 	pages_continue(store);
 }
 
+/* After it nothing is left to do. */
+static bool wanted_last(const struct store *store)
+{
+	return store->closing && journal_idle(store) && writeback_idle(store) &&
+	       writeback_ring_done(store) == store->journal.ring_count &&
+	       TAILQ_EMPTY(&store->waiting);
+}
+
 static bool wanted(const struct store *store)
 {
 	const struct journal *j = &store->journal;
 	uint64_t gain = writeback_position(store) - j->tail;
 
+	if (page_cache_wants_checkpoint(store))
+		return true;
 	if (store->closing)
-		return journal_idle(store) && writeback_idle(store) &&
-		       writeback_ring_done(store) == j->ring_count && TAILQ_EMPTY(&store->waiting);
-	if (!TAILQ_EMPTY(&store->waiting))
+		return wanted_last(store);
+	if (store_wants_room(store))
 		return gain >= store->super.journal_bytes / 8 || (gain && writeback_idle(store));
 	return j->head - store->checkpoint->last_head > store->super.journal_bytes * 3 / 8;
 }
@@ -490,7 +505,7 @@ void checkpoint_continue(struct store *store)
 	if (k->stage == STAGE_JOURNAL && store->journal.durable_operation >= k->operation)
 		write_header(store);
 	else if (k->stage == STAGE_IDLE && wanted(store)) {
-		k->final = store->closing;
+		k->final = wanted_last(store);
 		begin(store);
 	}
 }

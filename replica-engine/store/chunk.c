@@ -3,7 +3,8 @@
  *
  * A chunk has a table of references to pages of 42 units each, the same pages that lie in the metadata region;
  * a page exists only if one of its units was ever written. A running checkpoint sees the pages as they were when it
- * began: who changes one that it hasn't written yet leaves it an image.
+ * began: who changes one that it hasn't written yet leaves it an image. With paging, pages that exist may be on disk alone
+ * (page_cache.c): whoever calls these functions has seen to it that those of the units are here.
  */
 #include "replica-engine/store/store_internal.h"
 
@@ -66,14 +67,22 @@ void chunk_mark_dirty(struct store *store, struct chunk *c)
 	TAILQ_INSERT_TAIL(&store->dirty_chunks, c, dirty_link);
 }
 
+static uint64_t table_bytes(uint32_t pages)
+{
+	return sizeof(struct unit_table) + pages * sizeof(struct page_ref);
+}
+
 void chunk_make_table(struct store *store, struct chunk *c)
 {
 	uint32_t units = (uint32_t)(c->now.chunk_bytes / UNIT_BYTES);
 	uint32_t pages = (uint32_t)((units + UNITS_PER_PAGE - 1) / UNITS_PER_PAGE);
 
 	assert(!c->table);
-	c->table = xcalloc(1, sizeof *c->table + pages * sizeof *c->table->pages);
+	c->table = xcalloc(1, table_bytes(pages));
+	store->table_bytes += table_bytes(pages);
 	c->table->page_count = pages;
+	c->table->unit_count = units;
+	c->table->chunk = c->id;
 	c->table->at.slot = SLOT_NONE;
 	for (uint32_t i = 0; i < pages; i++)
 		c->table->pages[i].at.slot = SLOT_NONE;
@@ -83,17 +92,30 @@ void chunk_make_table(struct store *store, struct chunk *c)
 	store->chunk_pages++;
 }
 
-void unit_table_free(struct unit_table *table)
+void unit_table_free(struct store *store, struct unit_table *table)
 {
-	for (uint32_t i = 0; i < table->page_count; i++) {
-		free(table->pages[i].page);
-		free(table->pages[i].image);
+	if (table->pins) {
+		/* A read has its data still to come. It will see that the chunk has another table. */
+		table->orphan = true;
+		TAILQ_INSERT_TAIL(&store->cache.orphans, table, grave_link);
+		return;
 	}
+	for (uint32_t i = 0; i < table->page_count; i++) {
+		page_free(store, table->pages[i].page);
+		page_free(store, table->pages[i].image);
+	}
+	store->table_bytes -= table_bytes(table->page_count);
 	free(table);
 }
 
 static void drop_page(struct store *store, struct page_ref *ref)
 {
+	if (!ref->page) {
+		/* Unreadable: the places that it names are counted again when the disk is opened the next time. */
+		assert(ref->failed);
+		store->unit_pages--;
+		return;
+	}
 	for (unsigned i = 0; i < UNITS_PER_PAGE; i++) {
 		uint32_t place = ref->page->units[i].place;
 
@@ -104,14 +126,15 @@ static void drop_page(struct store *store, struct page_ref *ref)
 	if (ref->pending && !ref->image)
 		ref->image = ref->page;
 	else
-		free(ref->page);
+		page_free(store, ref->page);
 	ref->page = NULL;
+	ref->dirty = ref->held = false;
 }
 
 void chunk_drop_table(struct store *store, struct chunk *c)
 {
 	for (uint32_t i = 0; i < c->table->page_count; i++)
-		if (c->table->pages[i].page)
+		if (page_exists(&c->table->pages[i]))
 			drop_page(store, &c->table->pages[i]);
 	TAILQ_INSERT_TAIL(&store->graves, c->table, grave_link);
 	c->table = NULL;
@@ -122,11 +145,14 @@ void chunk_drop_table(struct store *store, struct chunk *c)
 
 struct disk_unit *unit_find(const struct chunk *c, uint32_t unit)
 {
-	struct unit_page *page;
+	const struct page_ref *ref;
 
 	assert(unit < c->unit_count);
-	page = c->table->pages[unit / UNITS_PER_PAGE].page;
-	return page ? &page->units[unit % UNITS_PER_PAGE] : NULL;
+	ref = &c->table->pages[unit / UNITS_PER_PAGE];
+	if (ref->page)
+		return &ref->page->units[unit % UNITS_PER_PAGE];
+	assert(!page_exists(ref));
+	return NULL;
 }
 
 struct disk_unit *unit_change(struct store *store, struct chunk *c, uint32_t unit)
@@ -136,12 +162,16 @@ struct disk_unit *unit_change(struct store *store, struct chunk *c, uint32_t uni
 	assert(unit < c->unit_count);
 	ref = &c->table->pages[unit / UNITS_PER_PAGE];
 	if (!ref->page) {
-		ref->page = xcalloc(1, sizeof *ref->page);
+		assert(!page_exists(ref));
+		ref->page = page_new(store);
+		memset(ref->page, 0, sizeof *ref->page);
 		store->unit_pages++;
 	} else if (ref->pending && !ref->image) {
-		ref->image = xmalloc(sizeof *ref->image);
+		ref->image = page_new(store);
 		*ref->image = *ref->page;
 	}
+	if (store->cache.limit)
+		page_cache_change(store, ref);
 	ref->dirty = true;
 	chunk_mark_dirty(store, c);
 	return &ref->page->units[unit % UNITS_PER_PAGE];
@@ -168,7 +198,7 @@ uint32_t pages_missing(const struct chunk *c, uint32_t first_unit, uint32_t last
 	uint32_t missing = 0;
 
 	for (uint32_t p = first_unit / UNITS_PER_PAGE; p <= last_unit / UNITS_PER_PAGE; p++)
-		missing += !c->table->pages[p].page;
+		missing += !page_exists(&c->table->pages[p]);
 	return missing;
 }
 
@@ -196,13 +226,14 @@ void chunk_free_all(struct store *store)
 	{
 		HASH_DEL(store->chunks, c);
 		if (c->table)
-			unit_table_free(c->table);
+			unit_table_free(store, c->table);
 		free(c);
 	}
 	while ((t = TAILQ_FIRST(&store->graves))) {
 		TAILQ_REMOVE(&store->graves, t, grave_link);
-		unit_table_free(t);
+		unit_table_free(store, t);
 	}
+	page_cache_destroy(store);
 	free(store->index);
 	free(store->index_free);
 	free(store->root_entries);

@@ -161,25 +161,46 @@ static bool unit_valid(const struct store *store, const struct disk_unit *u)
 	return u->flags & UNIT_INVALID ? u->valid_mask != UINT16_MAX : !u->valid_mask;
 }
 
+static const char *units_check(const struct store *store, const struct disk_page *page,
+			       uint64_t chunk, uint32_t index, uint32_t unit_count)
+{
+	const struct disk_unit *units = (const struct disk_unit *)(const void *)(page + 1);
+
+	if (page->chunk != chunk || page->index != index)
+		return "a page of units belongs to another chunk";
+	for (unsigned i = 0; i < UNITS_PER_PAGE; i++) {
+		uint32_t unit = (uint32_t)(index * UNITS_PER_PAGE + i);
+		const struct disk_unit *u = &units[i];
+
+		if (!unit_valid(store, u) ||
+		    (unit >= unit_count && (u->place || u->epoch || u->generation || u->flags)))
+			return "a unit doesn't make sense";
+	}
+	return NULL;
+}
+
+/* With paging the page isn't kept: what is summed up over all units is taken from it. */
 static const char *take_units(struct loading *l, const struct want *w, const struct disk_page *page)
 {
 	struct store *store = l->opening->store;
 	const struct disk_unit *units = (const struct disk_unit *)(const void *)(page + 1);
 	struct chunk *c = w->chunk;
 	struct page_ref *ref = &c->table->pages[w->index];
+	const char *problem = units_check(store, page, c->id, w->index, c->unit_count);
 
-	if (page->chunk != c->id || page->index != w->index)
-		return "a page of units belongs to another chunk";
-	ref->page = xmalloc(sizeof *ref->page);
-	memcpy(ref->page, units, sizeof *ref->page);
+	if (problem)
+		return problem;
 	store->unit_pages++;
+	if (!store->cache.limit) {
+		ref->page = page_new(store);
+		memcpy(ref->page, units, sizeof *ref->page);
+	}
 	for (unsigned i = 0; i < UNITS_PER_PAGE; i++) {
 		uint32_t unit = (uint32_t)(w->index * UNITS_PER_PAGE + i);
 		const struct disk_unit *u = &units[i];
 
-		if (!unit_valid(store, u) ||
-		    (unit >= c->unit_count && (u->place || u->epoch || u->generation || u->flags)))
-			return "a unit doesn't make sense";
+		if (store->counting && u->place)
+			place_ref(store, u->place - 1);
 		c->digest += version_hash(unit, unit_version(u));
 		c->invalid_units += (u->flags & UNIT_INVALID) != 0;
 		c->places += u->place != 0;
@@ -187,23 +208,40 @@ static const char *take_units(struct loading *l, const struct want *w, const str
 	return NULL;
 }
 
-static void take_page(struct loading *l, const struct want *w, struct disk_page *page)
+/* NULL if this is the page that the pointer means. Its crc is 0 afterwards. */
+static const char *page_check(const struct store *store, struct disk_page *page,
+			      enum disk_page_kind kind, struct disk_pointer at)
 {
-	struct store *store = l->opening->store;
-	const char *problem;
 	uint32_t crc = page->crc;
 
 	page->crc = 0;
-	if (page->magic != PAGE_MAGIC || crc != w->at.crc ||
+	if (page->magic != PAGE_MAGIC || crc != at.crc ||
 	    store_crc(store->seed, page, PAGE_BYTES) != crc)
-		problem = "a metadata page fails its checksum";
-	else if (page->kind != (uint32_t)l->kind || page->slot != w->at.slot)
-		problem = "a metadata page isn't the one that belongs here";
-	else if (l->kind == PAGE_ROOT)
+		return "a metadata page fails its checksum";
+	if (page->kind != (uint32_t)kind || page->slot != at.slot)
+		return "a metadata page isn't the one that belongs here";
+	return NULL;
+}
+
+const char *units_page_check(const struct store *store, struct disk_page *page,
+			     struct disk_pointer at, uint64_t chunk, uint32_t index,
+			     uint32_t unit_count)
+{
+	const char *problem = page_check(store, page, PAGE_UNITS, at);
+
+	return problem ? problem : units_check(store, page, chunk, index, unit_count);
+}
+
+static void take_page(struct loading *l, const struct want *w, struct disk_page *page)
+{
+	struct store *store = l->opening->store;
+	const char *problem = page_check(store, page, l->kind, w->at);
+
+	if (!problem && l->kind == PAGE_ROOT)
 		problem = take_root(l, w, page);
-	else if (l->kind == PAGE_CHUNK)
+	else if (!problem && l->kind == PAGE_CHUNK)
 		problem = take_chunk(l, w, page);
-	else
+	else if (!problem)
 		problem = take_units(l, w, page);
 	if (problem)
 		fail(l, -EUCLEAN, problem, slot_offset(store, w->at.slot));
@@ -376,6 +414,10 @@ void load_start(struct opening *o)
 	struct loading *l = xcalloc(1, sizeof *l);
 	struct io *io = io_get(o->store, headers_read);
 
+	if (o->store->cache.limit) {
+		o->store->refs = xcalloc(o->store->unit_count + (size_t)1, sizeof *o->store->refs);
+		o->store->counting = true;
+	}
 	l->opening = o;
 	l->headers = buf_new(2 * CHECKPOINT_BYTES);
 	o->checkpoint = xcalloc(1, CHECKPOINT_BYTES);

@@ -2,7 +2,7 @@
  * mutate.c - mutations: planned against what is in memory, recorded, applied.
  *
  * An operation is admitted when the journal has room for its record and blocks, in the order of submission; until then it
- * waits, and nothing of it is in memory except what chunk->submitted shows. Being admitted, its effect in memory is
+ * waits, and nothing of it is in memory except what chunk->submitted shows. (With paging also until the pages that it touches are in memory.) Being admitted, its effect in memory is
  * immediate and its place in the order is fixed by its batch. An operation that changes nothing (no space, no such chunk) takes its
  * place in a batch all the same, so that answers stay in order.
  */
@@ -75,13 +75,9 @@ static bool is_behind_refused(const struct chunk *c, struct store_op *op)
 	return c && is_write(op) && op_state(op)->ticket <= c->refused_ticket;
 }
 
-/* False if the journal has no room; then nothing has changed. */
-static bool admit(struct store *store, struct store_op *op)
+/* False if the journal has no room, or there are no places yet; then nothing has changed. */
+static bool admit_now(struct store *store, struct store_op *op)
 {
-	if (store->failed)
-		return mutate_answer(store, op, STORE_DISK_ERROR);
-	if (is_behind_refused(chunk_find(store, op->chunk), op))
-		return mutate_answer(store, op, STORE_NO_SPACE);
 	switch (op->kind) {
 	case STORE_CREATE:
 		return admit_create(store, op);
@@ -114,6 +110,52 @@ static bool admit(struct store *store, struct store_op *op)
 		assert(!"not a mutation");
 		return true;
 	}
+}
+
+static bool changes_units(const struct store_op *op)
+{
+	return is_write(op) || op->kind == STORE_COPY || op->kind == STORE_REPAIR ||
+	       op->kind == STORE_INVALIDATE || op->kind == STORE_CLONE;
+}
+
+/*
+ * With paging: once its pages are there, and there aren't too many that a checkpoint must write first. What needs a page that can't be
+ * read fails, but for DELETE and INVALIDATE: these get rid of it.
+ */
+static bool admit_with_pages(struct store *store, struct store_op *op)
+{
+	enum page_verdict verdict = page_cache_ready(store, op);
+	bool admitted = false;
+
+	store->waits_for_pages =
+		verdict == PAGES_LATER ||
+		(verdict == PAGES_READY && changes_units(op) && page_cache_full(store));
+	if (store->waits_for_pages)
+		return false;
+	if (verdict == PAGES_FAILED && op->kind != STORE_DELETE && op->kind != STORE_INVALIDATE)
+		admitted = mutate_answer(store, op, STORE_DISK_ERROR);
+	else
+		admitted = admit_now(store, op);
+	if (admitted)
+		page_cache_unpin(store, op);
+	return admitted;
+}
+
+/* False if it must wait, for room in the journal mostly; then nothing has changed. */
+static bool admit(struct store *store, struct store_op *op)
+{
+	const struct chunk *c;
+
+	if (store->failed) {
+		page_cache_unpin(store, op);
+		return mutate_answer(store, op, STORE_DISK_ERROR);
+	}
+	c = chunk_find(store, op->chunk);
+	if (is_behind_refused(c, op)) {
+		page_cache_unpin(store, op);
+		return mutate_answer(store, op, c->refused_status);
+	}
+	return store->cache.limit ? admit_with_pages(store, op) : admit_now(store, op);
 }
 
 /* ---- waiting for room ---- */
@@ -188,8 +230,10 @@ static void admitted(struct store *store, const struct store_op *op)
 {
 	struct chunk *c = chunk_find(store, op->chunk);
 
-	if (c && is_write(op) && op->status != STORE_OK)
+	if (c && is_write(op) && op->status != STORE_OK) {
 		c->refused_ticket = store->next_ticket;
+		c->refused_status = op->status;
+	}
 	if (c && (!c->waiting || op->status != STORE_OK))
 		foresee_again(store, c);
 }
@@ -275,6 +319,8 @@ void mutate_submit(struct store *store, struct store_op *op)
 		c->waiting++;
 		TAILQ_INSERT_TAIL(&store->waiting, op, link);
 		foresee(store, c, op);
+		if (store->cache.limit)
+			page_cache_prefetch(store, op);
 	}
 	note_ticket(store, op);
 	journal_start(store);

@@ -179,9 +179,17 @@ static uint32_t differing_units(const struct chunk *c, const struct store_op *op
 	uint32_t count = 0, last_page = UINT32_MAX;
 
 	for (uint32_t unit = 0; unit < c->unit_count; unit++) {
-		const struct disk_unit *u = unit_find(c, unit);
-		struct version have = u ? unit_version(u) : (struct version){0, 0};
+		const struct disk_unit *u;
+		struct version have;
 
+		if (page_lost(&c->table->pages[unit / UNITS_PER_PAGE])) {
+			/* Nobody knows what it was. */
+			bit_set(bits, unit);
+			count++;
+			continue;
+		}
+		u = unit_find(c, unit);
+		have = u ? unit_version(u) : (struct version){0, 0};
 		if (!(u && (u->flags & UNIT_INVALID)) && version_equal(have, op->in_versions[unit]))
 			continue;
 		bit_set(bits, unit);
@@ -215,6 +223,8 @@ bool admit_invalidate(struct store *store, struct store_op *op)
 	b = journal_collect(store, bytes, 0);
 	if (!b)
 		return false;
+	if (store->cache.limit)
+		page_cache_replace_lost(store, c);
 	r = mutate_record(b, RECORD_INVALIDATE, bytes, op);
 	r->unit_count = c->unit_count;
 	memcpy(r->bits, op->invalid, (c->unit_count + 7) / 8);

@@ -47,8 +47,9 @@ static bool places_sharable(const struct store *store, const struct chunk *c, ui
 	for (uint32_t p = 0; p < c->table->page_count; p++) {
 		const struct unit_page *page = c->table->pages[p].page;
 
-		if (!page)
+		if (!page_exists(&c->table->pages[p]))
 			continue;
+		assert(page);
 		(*pages)++;
 		for (unsigned i = 0; i < UNITS_PER_PAGE; i++)
 			if (page->units[i].place &&

@@ -183,9 +183,15 @@ static bool count_references(struct store *store, uint64_t *bad_offset)
 {
 	struct chunk *c;
 
-	store->refs = xcalloc(store->unit_count + (size_t)1, sizeof *store->refs);
+	/* With paging they were counted as the pages were read and the journal was replayed. */
+	if (!store->counting)
+		store->refs = xcalloc(store->unit_count + (size_t)1, sizeof *store->refs);
+	if (store->overflowed) {
+		*bad_offset = place_offset(store, store->overflowed - 1);
+		return false;
+	}
 	for (c = store->chunks; c; c = c->hh.next) {
-		for (uint32_t p = 0; c->table && p < c->table->page_count; p++)
+		for (uint32_t p = 0; !store->counting && c->table && p < c->table->page_count; p++)
 			if (c->table->pages[p].page &&
 			    !count_page(store, c->table->pages[p].page, bad_offset))
 				return false;
@@ -193,9 +199,13 @@ static bool count_references(struct store *store, uint64_t *bad_offset)
 		store->counters.newest_commit = MAX(store->counters.newest_commit, c->now.commit);
 		store->counters.newest_epoch = MAX(store->counters.newest_epoch, c->now.epoch);
 	}
-	for (uint32_t place = 0; place < store->unit_count; place++)
+	for (uint32_t place = 0; place < store->unit_count; place++) {
 		if (!store->refs[place])
 			dirty_clear_place(&store->dirty, place);
+		else if (store->counting)
+			space_claim(&store->places, place);
+	}
+	store->counting = false;
 	return true;
 }
 
@@ -325,6 +335,8 @@ void opening_finish(struct opening *o)
 			     (unsigned long long)store->super.metadata_offset);
 		return;
 	}
+	if (store->cache.limit)
+		page_cache_evict(store);
 	trace(TRACE_DEBUG, "store", "journal replayed: %llu batches, %llu blocks not at home",
 	      (unsigned long long)store->journal.ring_count,
 	      (unsigned long long)store->dirty.count);

@@ -44,8 +44,13 @@ uint32_t place_take(struct store *store)
 	return place;
 }
 
+/* A damaged disk may say anything while references are counted; open.c refuses it. */
 void place_ref(struct store *store, uint32_t place)
 {
+	if (store->counting && store->refs[place] == UINT16_MAX) {
+		store->overflowed = place + 1;
+		return;
+	}
 	assert(store->refs[place] < UINT16_MAX);
 	store->refs[place]++;
 }
@@ -69,8 +74,10 @@ static void push_freed(struct store *store, uint32_t place)
 
 void place_unref(struct store *store, uint32_t place)
 {
+	if (store->counting && store->overflowed && !store->refs[place])
+		return;
 	assert(store->refs[place] > 0);
-	if (--store->refs[place] == 0)
+	if (--store->refs[place] == 0 && !store->counting)
 		push_freed(store, place);
 }
 

@@ -5,6 +5,8 @@
  * nowhere), reads, and looks again: if anything has moved meanwhile (write-back, a later write), what was read may be
  * anything and it starts over. So nothing needs to be locked or kept for readers.
  *
+ * With paging a query first waits until the pages of its units are in memory, and pins them until it is answered.
+ *
  * A request that the disk fails is repeated block by block: one bad sector costs its block, not the unit. Blocks that can't be read
  * are bad ones to the reader (STORE_BAD_BLOCK); only if none can be read it is STORE_DISK_ERROR.
  */
@@ -141,6 +143,13 @@ static void mark_unreadable(struct store *store, struct store_op *op)
 		slice_unref(&op->data);
 }
 
+static const struct unit_table *table_of(const struct store *store, const struct store_op *op)
+{
+	const struct chunk *c = chunk_find(store, op->chunk);
+
+	return c ? c->table : NULL;
+}
+
 static void read_complete(struct store *store, struct store_op *op)
 {
 	struct op_state *state = op_state(op);
@@ -149,6 +158,12 @@ static void read_complete(struct store *store, struct store_op *op)
 	if (state->error && !state->single) {
 		slice_unref(&op->data);
 		state->single = true;
+		read_start(store, op);
+		return;
+	}
+	if (store->cache.limit && state->table != table_of(store, op)) {
+		/* Another chunk by now: its pages may not be here. */
+		slice_unref(&op->data);
 		read_start(store, op);
 		return;
 	}
@@ -163,6 +178,7 @@ static void read_complete(struct store *store, struct store_op *op)
 		mark_unreadable(store, op);
 	if (!op->no_verify && op->data.buf)
 		verify(store, op, &s);
+	page_cache_unpin(store, op);
 	op->done(op);
 }
 
@@ -180,6 +196,8 @@ static void read_done(struct io *io)
 	io_put(io);
 	if (--state->pending == 0)
 		read_complete(store, op);
+	if (!page_cache_idle(store))
+		page_cache_continue(store);
 	if (store->closing)
 		store_continue(store);
 }
@@ -219,8 +237,11 @@ static void read_start(struct store *store, struct store_op *op)
 	struct op_state *state = op_state(op);
 	struct sources s;
 
+	if (store->cache.limit && !page_cache_query_ready(store, op))
+		return;
 	op->status = resolve(store, op, &s);
 	if (!s.data_blocks || (op->status != STORE_OK && op->status != STORE_BAD_BLOCK)) {
+		page_cache_unpin(store, op);
 		store_defer(store, op);
 		return;
 	}
@@ -270,12 +291,11 @@ void readers_continue(struct store *store)
 	}
 }
 
-void versions_submit(struct store *store, struct store_op *op)
+static void fill_versions(struct store *store, struct store_op *op)
 {
 	const struct chunk *c = chunk_find(store, op->chunk);
 	size_t bitmap_bytes;
 
-	store_defer(store, op);
 	op->status = STORE_NOT_FOUND;
 	if (!c || !c->now.exists)
 		return;
@@ -297,4 +317,27 @@ void versions_submit(struct store *store, struct store_op *op)
 		if (u->place)
 			bit_set(op->allocated, unit);
 	}
+}
+
+static void versions_start(struct store *store, struct store_op *op)
+{
+	if (store->cache.limit && !page_cache_query_ready(store, op))
+		return;
+	fill_versions(store, op);
+	page_cache_unpin(store, op);
+	store_defer(store, op);
+}
+
+void versions_submit(struct store *store, struct store_op *op)
+{
+	memset(op_state(op), 0, sizeof(struct op_state));
+	versions_start(store, op);
+}
+
+void query_start(struct store *store, struct store_op *op)
+{
+	if (op->kind == STORE_READ)
+		read_start(store, op);
+	else
+		versions_start(store, op);
 }

@@ -7,6 +7,8 @@
  * looked at only for batches that no later batch confirms (of the others the places may have been used again by
  * now). The first batch that doesn't count is the end. Batches wait here until they are confirmed or the end is known.
  *
+ * With paging the pages that a batch's records need are read before it is applied; what it didn't change may go again after that.
+ *
  * If a batch behind the end confirms the missing one, then that wasn't a torn tail but damage to what was acknowledged: the
  * disk is refused.
  */
@@ -20,13 +22,16 @@
 struct pending {
 	struct disk_batch *header; /* with its records */
 	struct batch_info info;
-	bool torn; /* its data fails the checksum */
+	bool torn;   /* its data fails the checksum */
+	bool paging; /* the pages that it needs were asked for */
 };
 
 struct replay {
 	struct opening *opening;
 	struct buf *buf;
-	uint64_t position; /* of the next batch */
+	uint64_t window_bytes, window_at; /* in buf; and how far it is taken */
+	void (*resume)(struct replay *r); /* when pages have come */
+	uint64_t position;                /* of the next batch */
 	bool wrapped; /* the batch was not where it should be; now looked for at the ring's start */
 	uint64_t end;
 	uint64_t sequence;
@@ -46,6 +51,7 @@ static void replay_end(struct replay *r, int status, const char *why, uint64_t o
 {
 	struct opening *o = r->opening;
 
+	o->store->cache.loaded = NULL;
 	for (uint32_t i = 0; i < r->count; i++)
 		free(r->pending[(r->first + i) % PENDING].header);
 	buf_unref(r->buf);
@@ -125,6 +131,90 @@ static enum verdict judge(struct replay *r, uint8_t *at, uint64_t left)
 	return BATCH;
 }
 
+/* ---- pages ---- */
+
+/* The pages of units that a record's effect needs, as its chunk is before the batch: false if none. */
+static bool record_pages(const struct store *store, const struct disk_record *r,
+			 struct unit_table **table, uint32_t *first, uint32_t *last)
+{
+	const void *body = r;
+	const struct disk_record_write *w = body;
+	const struct disk_record_zero *z = body;
+	const struct disk_record_copy *c = body;
+	const struct disk_record_repair *p = body;
+	const struct disk_record_state *s = body;
+	const struct chunk *chunk =
+		chunk_find(store, r->kind == RECORD_CLONE ? s->origin : r->chunk);
+	uint64_t from = 0, to = CHUNK_BYTES_MAX - 1;
+
+	if (!chunk || !chunk->table)
+		return false;
+	switch (r->kind) {
+	case RECORD_WRITE:
+		from = w->offset;
+		to = from + w->length - 1;
+		break;
+	case RECORD_ZERO:
+		from = z->offset;
+		to = from + z->length - 1;
+		break;
+	case RECORD_COPY:
+		from = to = (uint64_t)c->unit * UNIT_BYTES;
+		break;
+	case RECORD_REPAIR:
+		from = to = (uint64_t)p->unit * UNIT_BYTES;
+		break;
+	case RECORD_INVALIDATE:
+	case RECORD_DELETE:
+	case RECORD_CLONE:
+		break;
+	default:
+		return false;
+	}
+	*table = chunk->table;
+	*first = (uint32_t)(from / UNIT_BYTES / UNITS_PER_PAGE);
+	*last = MIN((uint32_t)(to / UNIT_BYTES / UNITS_PER_PAGE), chunk->table->page_count - 1);
+	return *first <= *last;
+}
+
+/*
+ * False if pages are being read that the batch needs: r->resume comes again. The chunks are looked at as they are before it: what it
+ * creates or clones itself has no page on disk alone.
+ */
+static bool pages_here(struct replay *r, struct pending *p, void (*resume)(struct replay *r))
+{
+	struct store *store = r->opening->store;
+	const uint8_t *next = (const uint8_t *)(p->header + 1);
+
+	if (!store->cache.limit || p->paging)
+		return true;
+	page_cache_evict(store);
+	for (uint32_t i = 0; i < p->header->record_count; i++) {
+		const struct disk_record *record = (const struct disk_record *)(const void *)next;
+		struct unit_table *table;
+		uint32_t first, last;
+
+		next += record->bytes;
+		if (p->header->first_operation + i > store->checkpoint_operation &&
+		    record_pages(store, record, &table, &first, &last))
+			page_cache_load(store, table, first, last);
+	}
+	p->paging = true;
+	r->resume = resume;
+	return !store->cache.loading;
+}
+
+/* Pages have come; they were good a moment ago, when the tree was read. */
+static void pages_loaded(void *context, int status, uint64_t offset)
+{
+	struct replay *r = context;
+
+	if (status)
+		replay_end(r, status, "a metadata page can't be read a second time", offset);
+	else
+		r->resume(r);
+}
+
 /* ---- applying ---- */
 
 /* False if a record contradicts what is there. */
@@ -158,24 +248,39 @@ static bool apply_first(struct replay *r)
 	return applied;
 }
 
-/* True if all batches up to one that is confirmed could be applied. */
-static bool apply_confirmed(struct replay *r, uint64_t confirmed)
+static void window_continue(struct replay *r);
+
+enum taken {
+	TAKEN,
+	TAKEN_LATER, /* pages are being read; the same batch is to be taken when they have come */
+	CONTRADICTS,
+};
+
+/* Applies all batches up to one that is confirmed. */
+static enum taken apply_confirmed(struct replay *r, uint64_t confirmed)
 {
-	while (r->count && r->pending[r->first].info.sequence <= confirmed)
+	while (r->count && r->pending[r->first].info.sequence <= confirmed) {
+		if (!pages_here(r, &r->pending[r->first], window_continue))
+			return TAKEN_LATER;
 		if (!apply_first(r))
-			return false;
-	return true;
+			return CONTRADICTS;
+	}
+	return TAKEN;
 }
 
-static bool take_batch(struct replay *r, const struct disk_batch *h)
+static enum taken take_batch(struct replay *r, const struct disk_batch *h)
 {
+	enum taken taken = apply_confirmed(r, h->confirmed);
 	struct pending *p;
 
-	if (!apply_confirmed(r, h->confirmed) || r->count == PENDING)
-		return false;
+	if (taken != TAKEN)
+		return taken;
+	if (r->count == PENDING)
+		return CONTRADICTS;
 	if (h->record_count)
 		r->operation = h->first_operation + h->record_count - 1;
 	p = &r->pending[(r->first + r->count++) % PENDING];
+	p->paging = false;
 	p->header = xmalloc(h->header_bytes);
 	memcpy(p->header, h, h->header_bytes);
 	p->torn = store_crc(r->opening->store->seed, (const uint8_t *)h + h->header_bytes,
@@ -192,7 +297,7 @@ static bool take_batch(struct replay *r, const struct disk_batch *h)
 	r->previous_crc = h->crc;
 	r->mount = h->mount;
 	r->position = r->end = h->position + p->info.bytes;
-	return true;
+	return TAKEN;
 }
 
 /* ---- the end ---- */
@@ -346,6 +451,8 @@ static void unconfirmed_next(struct replay *r)
 			cut(r);
 			break;
 		}
+		if (!pages_here(r, p, unconfirmed_next))
+			return;
 		if (r->record && check_place(r))
 			return;
 		if (r->record_next == p->header->record_count) {
@@ -435,37 +542,51 @@ static void not_here(struct replay *r)
 	read_next(r);
 }
 
+static void window_continue(struct replay *r)
+{
+	uint64_t bytes = r->window_bytes;
+	enum verdict verdict = MORE;
+
+	while (r->window_at < bytes) {
+		uint8_t *at = r->buf->data + r->window_at;
+		const struct disk_batch *h = (const struct disk_batch *)(const void *)at;
+		enum taken taken;
+
+		verdict = judge(r, at, bytes - r->window_at);
+		if (verdict != BATCH)
+			break;
+		taken = take_batch(r, h);
+		if (taken == TAKEN_LATER)
+			return;
+		if (taken == CONTRADICTS) {
+			replay_end(r, -EUCLEAN, "a record in the journal contradicts the metadata",
+				   journal_ring_offset(r->opening->store, h->position));
+			return;
+		}
+		r->window_at += h->header_bytes + h->data_bytes;
+		r->wrapped = false;
+		verdict = MORE;
+	}
+	if (verdict == NO_BATCH || !r->window_at)
+		not_here(r);
+	else
+		read_next(r);
+}
+
 static void window_read(struct io *io)
 {
 	struct replay *r = io->user;
 	struct store *store = io->store;
-	uint64_t bytes = io->number, at = 0;
 	int status = io->request.result;
-	enum verdict verdict = MORE;
 
+	r->window_bytes = io->number;
+	r->window_at = 0;
 	io_put(io);
-	if (status) {
+	if (status)
 		replay_end(r, -EIO, "the journal can't be read",
 			   journal_ring_offset(store, r->position));
-		return;
-	}
-	while (at < bytes && (verdict = judge(r, r->buf->data + at, bytes - at)) == BATCH) {
-		const struct disk_batch *h =
-			(const struct disk_batch *)(const void *)(r->buf->data + at);
-
-		at += h->header_bytes + h->data_bytes;
-		r->wrapped = false;
-		if (!take_batch(r, h)) {
-			replay_end(r, -EUCLEAN, "a record in the journal contradicts the metadata",
-				   journal_ring_offset(store, h->position));
-			return;
-		}
-		verdict = MORE;
-	}
-	if (verdict == NO_BATCH || !at)
-		not_here(r);
 	else
-		read_next(r);
+		window_continue(r);
 }
 
 static void read_next(struct replay *r)
@@ -493,5 +614,7 @@ void replay_start(struct opening *o)
 	r->sequence = h->tail_sequence;
 	r->previous_crc = h->tail_previous_crc;
 	o->store->journal.tail = o->store->journal.head = h->tail_position;
+	o->store->cache.loaded = pages_loaded;
+	o->store->cache.loaded_context = r;
 	read_next(r);
 }

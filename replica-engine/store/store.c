@@ -30,6 +30,7 @@ struct store *store_new(struct io_disk *disk, const struct store_options *option
 		   journal_batch_dropped, store);
 	store->freed_mask = 255;
 	store->freed = xcalloc(store->freed_mask + 1, sizeof *store->freed);
+	page_cache_init(store);
 	journal_init(store);
 	writeback_init(store);
 	checkpoint_init(store);
@@ -134,8 +135,9 @@ static bool finish_closing(struct store *store)
 	if (!store->closing || !done || store->doorbell_rung)
 		return false;
 	if (!LIST_EMPTY(&store->busy_ios) || !TAILQ_EMPTY(&store->readers) ||
-	    !TAILQ_EMPTY(&store->deferred) || !journal_idle(store) || checkpoint_running(store) ||
-	    !writeback_idle(store) || !(store->failed || checkpoint_closed(store)))
+	    !page_cache_idle(store) || !TAILQ_EMPTY(&store->deferred) || !journal_idle(store) ||
+	    checkpoint_running(store) || !writeback_idle(store) ||
+	    !(store->failed || checkpoint_closed(store)))
 		return false;
 	store->close_done = NULL;
 	done(store->close_context, store->failed ? -EIO : 0);
@@ -147,11 +149,13 @@ void store_continue(struct store *store)
 	journal_pump(store);
 	cow_continue(store);
 	readers_continue(store);
+	if (store->cache.limit)
+		page_cache_continue(store);
 	mutate_admit_waiting(store);
 	journal_start(store);
 	writeback_continue(store);
 	checkpoint_continue(store);
-	if (!TAILQ_EMPTY(&store->waiting) || store->closing)
+	if (store_wants_room(store) || store->closing)
 		journal_confirm(store);
 	finish_closing(store);
 }
@@ -303,9 +307,9 @@ struct store_identity store_identity(const struct store *store)
 
 uint64_t store_memory_bytes(const struct store *store)
 {
-	return store->unit_pages * (sizeof(struct unit_page) + 16) +
+	return page_cache_memory_bytes(store) +
 	       store->index_count * (sizeof(struct chunk) + sizeof(struct disk_root_entry) + 12) +
-	       store->chunk_pages * (4096 / 16) + store->unit_count * sizeof *store->refs +
+	       store->table_bytes + store->unit_count * sizeof *store->refs +
 	       space_memory_bytes(&store->places) + space_memory_bytes(&store->slots) +
 	       dirty_memory_bytes(&store->dirty, store->unit_count) +
 	       (store->journal.ring_mask + 1) * sizeof(struct batch_info) + sizeof *store;
@@ -324,6 +328,8 @@ struct store_counters store_counters(const struct store *store)
 	c.journal_bytes = store->super.journal_bytes;
 	c.journal_used_bytes = store->journal.head - store->journal.tail;
 	c.memory_bytes = store_memory_bytes(store);
+	c.metadata_resident_bytes = page_cache_memory_bytes(store);
+	c.metadata_memory_bytes = store->options.metadata_memory_bytes;
 	return c;
 }
 

@@ -28,7 +28,11 @@ struct store;
 enum store_status {
 	STORE_OK = 0,
 	STORE_NO_SPACE, /* nothing was changed */
-	STORE_DISK_ERROR, /* write: the disk takes no more writes from now on (store_failed()); read: nothing of this range */
+	/*
+	 * Mutation: the disk takes no more writes from now on (store_failed()); or, with metadata_memory_bytes, metadata of these units
+	 * can't be read: nothing was changed. Query: nothing of this range.
+	 */
+	STORE_DISK_ERROR,
 	STORE_BAD_BLOCK, /* read: some blocks are known bad, can't be read or fail their checksum, named in bad_blocks */
 	STORE_INVALID_UNIT, /* read: touches a unit that is invalid here */
 	STORE_NOT_FOUND,    /* no such chunk */
@@ -159,12 +163,21 @@ struct store_counters {
 	uint64_t writes, reads;
 	uint64_t read_errors, write_errors, checksum_errors, repaired_blocks;
 	uint64_t journal_bytes, journal_used_bytes;
-	uint64_t memory_bytes;
+	uint64_t memory_bytes;            /* of everything that the store keeps */
+	uint64_t metadata_memory_bytes;   /* as the option says; 0: all metadata is in memory */
+	uint64_t metadata_resident_bytes; /* pages of units in memory */
+	/* With metadata_memory_bytes: pages of units that operations found in memory, and that they had read. */
+	uint64_t metadata_hits, metadata_misses;
 };
 
 struct store_options {
 	/* Of everything that the store keeps; what would need more is answered with NO_SPACE. 0: as much as the metadata region holds. */
 	uint64_t memory_limit_bytes;
+	/*
+	 * Most memory for pages of units (the largest part of it); others are read from disk when they are needed. 0: all are in
+	 * memory. Bursts may take half as much more (page_cache.c).
+	 */
+	uint64_t metadata_memory_bytes;
 	bool read_only; /* inspect, fsck */
 };
 

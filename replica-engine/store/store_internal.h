@@ -8,6 +8,9 @@
  * moves the journal's tail. Opening (open.c, load.c, replay.c) reads the pages and applies the journal's records by the same
  * code that applied them first.
  *
+ * With store_options.metadata_memory_bytes pages of units are only a cache of those on the disk (page_cache.c): an operation then
+ * waits, before it is looked at, until the pages that it touches are there.
+ *
  * Numbers that order things: a ticket for each mutation submitted; an operation number for each record; a sequence number
  * for each batch; a position (bytes, never wrapping) in the journal.
  */
@@ -45,19 +48,51 @@ struct unit_page {
 	struct disk_unit units[UNITS_PER_PAGE];
 };
 
+/* With paging: where pages lie. */
+struct cached_page {
+	TAILQ_ENTRY(cached_page) clock_link;
+	struct page_ref *ref; /* NULL: not in the clock */
+	struct unit_page units;
+};
+TAILQ_HEAD(cached_pages, cached_page);
+
 struct page_ref {
-	struct unit_page *page;  /* NULL: all its units were never written */
+	struct unit_page *
+		page; /* NULL: all its units were never written, or (only with paging) it is on disk alone */
 	struct unit_page *image; /* as it was when the running checkpoint began; NULL: as it is */
 	struct disk_pointer at;  /* on disk, or SLOT_NONE */
-	bool dirty;              /* changed since the last checkpoint began */
-	bool pending;            /* belongs to the running checkpoint and isn't written yet */
+	/* The rest but for dirty and pending is page_cache.c's. */
+	uint32_t pins;     /* operations that need it in memory */
+	bool dirty : 1;    /* changed since the last checkpoint began */
+	bool pending : 1;  /* belongs to the running checkpoint and isn't written yet */
+	bool held : 1;     /* belongs to a checkpoint whose header isn't durable yet */
+	bool used : 1;     /* again, since it was read or the clock's hand came by */
+	bool loading : 1;  /* is being read */
+	bool failed : 1;   /* could not be read for those who need it now */
+	bool reported : 1; /* that it can't be read stands in the log */
 };
+static_assert(sizeof(struct page_ref) == 32, "4096 chunks a TiB have 98 of them each");
+
+/* A page's reference is there, whether the page is in memory or not. */
+static inline bool page_exists(const struct page_ref *ref)
+{
+	return ref->page || ref->at.slot != SLOT_NONE;
+}
+
+/* It exists and isn't in memory. An operation that waited for it sees that only if it can't be read. */
+static inline bool page_lost(const struct page_ref *ref)
+{
+	return !ref->page && ref->at.slot != SLOT_NONE;
+}
 
 /* The units of one life of a chunk. After DELETE it stays until a checkpoint has dropped its pages. */
 struct unit_table {
 	struct disk_pointer at; /* the chunk's own page */
-	uint32_t page_count;
-	TAILQ_ENTRY(unit_table) grave_link;
+	uint32_t page_count, unit_count;
+	uint64_t chunk;
+	uint32_t pins; /* operations that pin pages of it: it is freed after the last one */
+	bool orphan;   /* nobody else has it any more */
+	TAILQ_ENTRY(unit_table) grave_link; /* in graves, or in orphans */
 	struct page_ref pages[];
 };
 TAILQ_HEAD(unit_tables, unit_table);
@@ -82,6 +117,7 @@ struct chunk {
 	uint32_t waiting;             /* operations of this chunk in store->waiting */
 	uint64_t last_ticket;         /* of an operation that concerns all of it */
 	uint64_t refused_ticket;      /* writes up to this one wait behind one that was refused */
+	enum store_status refused_status; /* and are answered like it */
 	uint64_t digest;
 	uint32_t unit_count, invalid_units, places;
 	struct unit_table *table; /* NULL: tombstone */
@@ -98,7 +134,9 @@ struct op_state {
 	uint64_t plan_hash; /* READ */
 	struct slice payload;
 	struct batch *batch;
-	uint32_t pending; /* READ: requests at the disk */
+	struct unit_table *table;       /* with pages that it pins; NULL: none */
+	uint32_t first_page, last_page; /* of these */
+	uint32_t pending;               /* READ: requests at the disk */
 	int error;
 	bool recorded; /* has a record in its batch */
 	bool single;   /* READ: block by block, after the disk failed a request */
@@ -207,6 +245,25 @@ struct journal {
 	int64_t credit_bytes; /* what may still be admitted while the journal is rather full */
 };
 
+/* Pages of units as a cache of those on disk. */
+struct page_cache {
+	uint64_t limit;    /* pages; 0: no paging, all are in memory */
+	uint64_t resident; /* pages and images in memory */
+	struct cached_pages
+		clock;      /* pages that a durable checkpoint holds; the hand is at the head */
+	uint64_t clocked;   /* these; all others stay */
+	uint64_t pinned[2]; /* pages pinned by mutations, by queries */
+	struct store_ops waiters; /* queries that wait for pages */
+	struct store_ops queued;  /* queries that have not asked for theirs yet */
+	struct unit_tables orphans;
+	uint32_t loading; /* requests */
+	/* While the journal is replayed: told when no request is under way any more, with 0 or the first failure since. */
+	void (*loaded)(void *context, int status, uint64_t offset);
+	void *loaded_context;
+	int status;
+	uint64_t status_offset;
+};
+
 struct writeback;
 struct checkpoint;
 
@@ -227,19 +284,25 @@ struct store {
 	uint32_t *index_free;
 	uint32_t index_free_count;
 	uint64_t unit_pages, chunk_pages; /* that exist: each may need a slot and its shadow */
+	uint64_t table_bytes;             /* of all unit tables */
 	uint64_t *order;                  /* ids in order, for store_chunk_next */
 	uint32_t order_count;
 	bool order_valid;
 
+	struct page_cache cache;
+
 	struct space places;
 	uint16_t *refs;
+	bool counting; /* paging, being opened: references are counted, and nothing that is given back may be taken yet */
+	uint32_t overflowed; /* place + 1 with more references than can be; 0: none */
 	struct freed *freed; /* queue, a power of two long */
 	uint64_t freed_mask, freed_first, freed_count;
 	struct dirty dirty;
 	struct space slots;
 
 	struct journal journal;
-	struct store_ops waiting;  /* mutations for which the journal has no room yet */
+	struct store_ops waiting;  /* mutations that can't be admitted yet */
+	bool waits_for_pages;      /* the first of them waits for pages of units, not for room */
 	struct store_ops readers;  /* reads that wait for mutations */
 	struct store_ops deferred; /* finished, to be told when the loop turns */
 	bool doorbell_rung;
@@ -334,8 +397,8 @@ void chunk_mark_dirty(struct store *store, struct chunk *c);
 void chunk_make_table(struct store *store, struct chunk *c);
 /* Gives all its places back; the table goes to the graves. */
 void chunk_drop_table(struct store *store, struct chunk *c);
-void unit_table_free(struct unit_table *table);
-/* NULL if the unit was never written. */
+void unit_table_free(struct store *store, struct unit_table *table);
+/* NULL if the unit was never written. Its page must be in memory if there is one (page_cache_ready); so for all that follow. */
 struct disk_unit *unit_find(const struct chunk *c, uint32_t unit);
 /* For a change: makes the page if there is none, keeps its image for a running checkpoint. */
 struct disk_unit *unit_change(struct store *store, struct chunk *c, uint32_t unit);
@@ -352,6 +415,55 @@ uint64_t version_hash(uint32_t unit, struct version version);
 static inline struct version unit_version(const struct disk_unit *u)
 {
 	return (struct version){u->epoch, u->generation};
+}
+
+/* ---- page_cache.c; called only with paging, but for those that say otherwise ---- */
+void page_cache_init(struct store *store);
+void page_cache_destroy(struct store *store);
+/* Memory for a page of units, its content undefined. With and without paging, as the two above. */
+struct unit_page *page_new(struct store *store);
+void page_free(struct store *store, struct unit_page *page);
+
+enum page_verdict {
+	PAGES_READY,
+	PAGES_LATER,  /* they are being read */
+	PAGES_FAILED, /* one can't be read */
+};
+/* Are all pages there that the operation touches, as the chunk is now? Pins them, and reads those that are missing. */
+enum page_verdict page_cache_ready(struct store *store, struct store_op *op);
+/* A mutation will be asked for later: its pages may be read already. */
+void page_cache_prefetch(struct store *store, struct store_op *op);
+/* As page_cache_ready, for queries: if false, the query waits here and is started again (read.c), or it was answered. */
+bool page_cache_query_ready(struct store *store, struct store_op *op);
+/* Nothing, if the operation pins nothing; so without paging. */
+void page_cache_unpin(struct store *store, struct store_op *op);
+/* Starts queries whose pages have come. */
+void page_cache_continue(struct store *store);
+/* Reads pages of the table that are missing, without pinning them; for replay, while nothing is evicted. */
+void page_cache_load(struct store *store, struct unit_table *table, uint32_t first, uint32_t last);
+/* The page is about to be changed; ref->dirty is set afterwards. */
+void page_cache_change(struct store *store, struct page_ref *ref);
+/*
+ * Puts pages of units that were never written in the place of those that can't be read: an INVALIDATE marks all of these
+ * units. All others are in memory. What the lost ones said is used stays so until the disk is opened the next time.
+ */
+void page_cache_replace_lost(struct store *store, struct chunk *c);
+/* A checkpoint with this table is durable. */
+void page_cache_checkpointed(struct store *store, struct unit_table *table);
+/* So many pages are changed that a checkpoint must write them. False without paging. */
+bool page_cache_wants_checkpoint(const struct store *store);
+/* So many that no operation may change more before that. */
+bool page_cache_full(const struct store *store);
+void page_cache_evict(struct store *store);
+/* What pages of units take in memory. With and without paging, as what follows. */
+uint64_t page_cache_memory_bytes(const struct store *store);
+/* No query waits for pages. */
+bool page_cache_idle(const struct store *store);
+
+/* The first of the waiting mutations waits for room in the journal, or places. */
+static inline bool store_wants_room(const struct store *store)
+{
+	return !TAILQ_EMPTY(&store->waiting) && !store->waits_for_pages;
 }
 
 /* ---- record.c ---- */
@@ -420,6 +532,8 @@ bool journal_idle(const struct store *store);
 void read_submit(struct store *store, struct store_op *op);
 void versions_submit(struct store *store, struct store_op *op);
 void readers_continue(struct store *store);
+/* A query whose pages are there. */
+void query_start(struct store *store, struct store_op *op);
 /* Where a block of a place is to be read. */
 uint64_t block_offset(const struct store *store, uint32_t place, unsigned block);
 
@@ -467,6 +581,10 @@ struct opening {
 	bool super_differs;    /* one copy of the superblock is not what the one that counts says */
 	uint64_t super_offset; /* where that copy belongs */
 };
+/* NULL if this is the page of units that `at` points to, and makes sense; else why not. */
+const char *units_page_check(const struct store *store, struct disk_page *page,
+			     struct disk_pointer at, uint64_t chunk, uint32_t index,
+			     uint32_t unit_count);
 /* in: writable memory of CHECKPOINT_BYTES. */
 bool checkpoint_header_valid(uint32_t seed, const struct disk_checkpoint *in);
 /* Ends the opening. */

@@ -449,7 +449,7 @@ static bool wanted(const struct store *store)
 	uint64_t backlog =
 		store->journal.head - writeback_position(store) - (current ? current->bytes : 0);
 
-	return store->closing || !TAILQ_EMPTY(&store->waiting) ||
+	return store->closing || store_wants_room(store) ||
 	       backlog > store->super.journal_bytes / 8;
 }
 

@@ -1,8 +1,9 @@
 /*
- * bench_start.c - how long a store with much data takes to start: bench_start FILE GIB.
+ * bench_start.c - how long a store with much data takes to start, and its memory: bench_start FILE GIB [METADATA-MEMORY-MIB].
  * FILE is made sparse and somewhat larger than GIB; all units of GIB are written, but the data itself is dropped on its way to the
  * file: only superblocks, journal and metadata are real. Then it is closed and opened (a clean start), 4 KiB writes fill
- * some of the journal, and it is opened without having been closed (a start after a crash).
+ * some of the journal, and it is opened without having been closed (a start after a crash). METADATA-MEMORY-MIB is the option of all these
+ * stores; what the process had at most is then what it had at most in any of these phases.
  */
 #include "common/base/prng.h"
 #include "common/io-uring/io_uring_disk.h"
@@ -31,6 +32,7 @@ static uint64_t left, next_offset, total_bytes, generation;
 static uint32_t op_bytes, in_flight;
 static struct prng prng = {1};
 static bool finished;
+static struct store_options options;
 
 /* Writes to the data region are done without being done. */
 static void thin_submit(struct io_disk *disk, struct io_disk_request *r)
@@ -105,6 +107,15 @@ static double cpu_s(void)
 	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
+/* What this process had at most. */
+static double process_gib(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)u.ru_maxrss * 1024 / GIB;
+}
+
 struct start {
 	double seconds, cpu;
 };
@@ -113,7 +124,7 @@ static struct start open_store(void)
 {
 	struct start begin = {now_s(), cpu_s()};
 
-	store_open(&thin, &(struct store_options){0}, open_done, NULL);
+	store_open(&thin, &options, open_done, NULL);
 	wait_finished();
 	return (struct start){now_s() - begin.seconds, cpu_s() - begin.cpu};
 }
@@ -196,15 +207,16 @@ int main(int argc, char **argv)
 	static struct store_op ops[DEPTH];
 	struct store_format_options format = {.disk = uuid_from_random(1, 2)};
 	struct store_counters c;
-	struct rusage usage;
 	char why[IO_URING_WHY_BYTES];
 	struct start clean, crash;
+	double begin;
 
 	if (argc < 3) {
-		fprintf(stderr, "bench_start FILE GIB\n");
+		fprintf(stderr, "bench_start FILE GIB [METADATA-MEMORY-MIB]\n");
 		return 2;
 	}
 	total_bytes = strtoull(argv[2], NULL, 10) * GIB;
+	options.metadata_memory_bytes = argc > 3 ? strtoull(argv[3], NULL, 10) * MIB : 0;
 	make_file(argv[1], total_bytes + total_bytes / 16);
 	loop = ev_default_loop(0);
 	if (io_uring_disk_open(loop, argv[1], &(struct io_uring_disk_options){0}, &file, why)) {
@@ -225,22 +237,34 @@ int main(int argc, char **argv)
 	store_free(store);
 	clean = open_store();
 	c = store_counters(store);
-	getrusage(RUSAGE_SELF, &usage);
-	printf("%s GiB in use: %.3f GiB of memory (%.3f GiB a TiB; the process: %.3f GiB)\n",
+	if (options.metadata_memory_bytes)
+		printf("metadata_memory: %s MiB\n", argv[3]);
+	printf("%s GiB in use: %.3f GiB of memory (%.3f GiB a TiB; the process, filled and opened: "
+	       "%.3f GiB)\n",
 	       argv[2], (double)c.memory_bytes / GIB,
-	       (double)c.memory_bytes / GIB / ((double)c.used_bytes / TIB),
-	       (double)usage.ru_maxrss * 1024 / GIB);
+	       (double)c.memory_bytes / GIB / ((double)c.used_bytes / TIB), process_gib());
 	printf("clean start %.2f s (%.2f s of CPU)\n", clean.seconds, clean.cpu);
+	begin = now_s();
 	write_all(ops, MIN(c.journal_bytes / 4, total_bytes), BLOCK_BYTES);
+	printf("%.3f GiB of random 4 KiB writes: %.0f /s\n",
+	       (double)MIN(c.journal_bytes / 4, total_bytes) / GIB,
+	       (double)(MIN(c.journal_bytes / 4, total_bytes) / BLOCK_BYTES) / (now_s() - begin));
 	/* Until nothing is at the disk any more. */
 	while (ev_run(loop, EVRUN_NOWAIT), store_counters(store).device_writes != c.device_writes) {
 		c = store_counters(store);
 		usleep(200000);
 	}
 	printf("journal in use: %.3f GiB\n", (double)c.journal_used_bytes / GIB);
+	if (options.metadata_memory_bytes)
+		printf("pages of units: %llu hits, %llu misses\n",
+		       (unsigned long long)c.metadata_hits, (unsigned long long)c.metadata_misses);
 	store_free(store);
 	crash = open_store();
-	printf("start after a crash %.2f s (%.2f s of CPU)\n", crash.seconds, crash.cpu);
+	c = store_counters(store);
+	printf("start after a crash %.2f s (%.2f s of CPU); %.3f GiB of memory, the process at "
+	       "most "
+	       "%.3f GiB\n",
+	       crash.seconds, crash.cpu, (double)c.memory_bytes / GIB, process_gib());
 	store_close(store, close_done, NULL);
 	wait_finished();
 	store_free(store);

@@ -199,6 +199,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
 	change(disk, input, bytes);
 	inspect(disk);
 	driver_fsck(disk, true, last);
+	/* Every other input is opened with a page of units in memory, and the rest on disk. */
+	driver_metadata_memory_bytes = bytes && input[bytes - 1] % 2;
 	o = driver_open(disk);
 	if (o.status != 0) {
 		assert(strstr(o.why, "offset"));
@@ -207,6 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
 		driver_close(disk, o.store);
 		driver_fsck(disk, false, last);
 	}
+	driver_metadata_memory_bytes = 0;
 	mem_disk_free(disk);
 	return 0;
 }

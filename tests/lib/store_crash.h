@@ -13,10 +13,11 @@
 
 struct crash_options {
 	uint64_t seed;
-	unsigned operations;   /* recorded; as many again at most go before */
-	unsigned depth;        /* operations in flight */
-	unsigned mixes, tears; /* random cuts of each kind behind each event */
-	unsigned every;        /* look at every n-th event only */
+	unsigned operations;            /* recorded; as many again at most go before */
+	unsigned depth;                 /* operations in flight */
+	unsigned mixes, tears;          /* random cuts of each kind behind each event */
+	unsigned every;                 /* look at every n-th event only */
+	uint64_t metadata_memory_bytes; /* 0: no paging; 1: a cache of one page */
 	unsigned rounds; /* recordings, each from a disk that a cut of the one before it left */
 };
 

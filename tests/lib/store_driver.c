@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+uint64_t driver_metadata_memory_bytes;
+
 static void format_done(void *context, int status, const char *why)
 {
 	(void)why;
@@ -51,7 +53,8 @@ struct opened driver_open_with(struct mem_disk *m, const struct store_options *o
 
 struct opened driver_open(struct mem_disk *m)
 {
-	return driver_open_with(m, &(struct store_options){0});
+	return driver_open_with(
+		m, &(struct store_options){.metadata_memory_bytes = driver_metadata_memory_bytes});
 }
 
 struct opened driver_open_read_only(struct mem_disk *m)

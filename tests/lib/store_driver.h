@@ -12,6 +12,9 @@ struct opened {
 	struct store *store;
 };
 
+/* driver_open opens with this option; 0 at first. 1 is a cache of one page. */
+extern uint64_t driver_metadata_memory_bytes;
+
 int driver_format(struct mem_disk *m, uint64_t journal_bytes);
 int driver_format_with(struct mem_disk *m, const struct store_format_options *options);
 /* Opens; the disk's requests are run until it is told. */

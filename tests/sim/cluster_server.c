@@ -56,7 +56,8 @@ static void on_opened(void *context, int status, const char *why, struct store *
 
 static void server_open(struct sim_server *s)
 {
-	static const struct store_options options;
+	const struct store_options options = {
+		.metadata_memory_bytes = s->node.cluster->params.metadata_memory_bytes};
 
 	store_open(sim_disk_open(s->disk, s->node.process), &options, on_opened, s);
 }

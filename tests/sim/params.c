@@ -521,6 +521,7 @@ void params_draw(struct params *p, uint64_t seed)
 		    behaviour = sim_stream(&sim, "behaviour", 0);
 	struct prng scrub = sim_stream(&sim, "scrub", 0),
 		    sharpening = sim_stream(&sim, "sharpening", 0);
+	struct prng paging = sim_stream(&sim, "paging", 0);
 	struct prng workload = sim_stream(&sim, "workload", 0),
 		    mix_stream = sim_stream(&sim, "mix", 0);
 	struct prng space = sim_stream(&sim, "space", 0);
@@ -532,6 +533,9 @@ void params_draw(struct params *p, uint64_t seed)
 	draw_workload(p, &workload);
 	draw_sharpening(p, &sharpening);
 	p->scrub_ms = prng_chance(&scrub, 1, 2) ? between(&scrub, 3000, 20000) : 0;
+	/* A few pages, of some dozens. */
+	p->metadata_memory_bytes =
+		prng_chance(&paging, 1, 3) ? spread(&paging, 2, 16) * 4 * KIB : 0;
 	p->victim = (uint32_t)prng_below(&mix_stream, p->servers);
 	sum = draw_mix(p, &mix_stream, mix);
 	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)spread(&mix_stream, 4, 120);
@@ -593,7 +597,11 @@ void params_print(const struct params *p, FILE *out)
 	if (p->tight)
 		fprintf(out, "the disks are too small: users discard all but %u %% in the end\n",
 			p->keep_percent);
-	fprintf(out, "journals of %" PRIu64 " KiB; clocks (ppm):", p->journal_bytes / KIB);
+	fprintf(out, "journals of %" PRIu64 " KiB; ", p->journal_bytes / KIB);
+	if (p->metadata_memory_bytes)
+		fprintf(out, "%" PRIu64 " KiB of metadata in memory; ",
+			p->metadata_memory_bytes / KIB);
+	fprintf(out, "clocks (ppm):");
 	for (unsigned i = 0; i < p->servers + p->metads + p->engines; i++)
 		fprintf(out, " %d", p->rate_ppm[i]);
 	fprintf(out,

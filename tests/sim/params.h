@@ -146,6 +146,7 @@ struct params {
 	bool tight; /* the disks are smaller than what the volumes may hold: writes are refused */
 	uint32_t
 		keep_percent; /* tight: of each volume; users discard the rest when the faults have ended */
+	uint64_t metadata_memory_bytes; /* of each chunk server; 0: no paging */
 	uint64_t rows_latency_ns;
 	int32_t rate_ppm[SIM_HOSTS_MAX];
 	uint64_t io_timeout_ns;

@@ -1,4 +1,5 @@
 /* test_crash.c - the crash tests' short fixed run; `make check-crash` is the long one. */
+#include "replica-engine/store/layout.h"
 #include "tests/lib/store_crash.h"
 #include "tests/lib/suite.h"
 
@@ -13,6 +14,7 @@ START_TEST(test_crash)
 		.mixes = 1,
 		.tears = 1,
 		.every = 2,
+		.metadata_memory_bytes = _i % 3 ? 0 : (1 + (uint64_t)_i / 3) * PAGE_BYTES,
 		.rounds = 2,
 	};
 	struct crash_result result;

@@ -458,6 +458,7 @@ START_TEST(test_write_error)
 
 	do_create(disk, store, CHUNK, CHUNK_BYTES);
 	do_write(disk, store, CHUNK, 0, 16, AT(1), 1);
+	mem_disk_run(disk); /* what the store does on its own is over */
 	mem_disk_fail_writes_after(disk, 0);
 	ck_assert_int_eq(do_write(disk, store, CHUNK, 16, _i ? 1 : 16, AT(2), 2), STORE_DISK_ERROR);
 	ck_assert(store_failed(store));
@@ -742,12 +743,23 @@ START_TEST(test_refusals)
 }
 END_TEST
 
-int main(void)
+static void setup_paging(void)
 {
-	Suite *suite = suite_create("store");
-	TCase *t = tcase_create("store");
+	driver_metadata_memory_bytes = 1;
+	setup();
+}
 
-	tcase_add_checked_fixture(t, setup, teardown);
+static void teardown_paging(void)
+{
+	teardown();
+	driver_metadata_memory_bytes = 0;
+}
+
+static TCase *make_case(const char *name, SFun before, SFun after)
+{
+	TCase *t = tcase_create(name);
+
+	tcase_add_checked_fixture(t, before, after);
 	tcase_add_loop_test(t, test_small_write_survives, 0, 2);
 	tcase_add_loop_test(t, test_large_write_survives, 0, 2);
 	tcase_add_test(t, test_zero_gives_space_back);
@@ -771,6 +783,15 @@ int main(void)
 	tcase_add_loop_test(t, test_damaged_journal_is_refused, 0, 2);
 	tcase_add_loop_test(t, test_memory_limit, 0, 2);
 	tcase_add_test(t, test_refusals);
-	suite_add_tcase(suite, t);
+	return t;
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("store");
+
+	suite_add_tcase(suite, make_case("store", setup, teardown));
+	/* All of it once more with pages of units on disk, and one in memory. */
+	suite_add_tcase(suite, make_case("paging", setup_paging, teardown_paging));
 	return suite_run(suite);
 }
