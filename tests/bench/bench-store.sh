@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # The store beside fio on the same file with the same flags (O_DIRECT, and O_DSYNC for writes), in one run.
-# bench-store.sh BENCH_STORE [DIRECTORY] [SECONDS] [GIB-OF-DATA]; prints a table in Markdown.
+# bench-store.sh BENCH_STORE [DIRECTORY] [SECONDS] [GIB-OF-DATA] [LOAD...]; prints a table in Markdown. No LOAD: all of them.
 set -eu
 bench=$1 directory=${2:-.} seconds=${3:-20} gib=${4:-2}
+loads=("${@:5}")
+[ ${#loads[@]} -gt 0 ] || loads=(write4k-qd1 write4k-qd32 write1m read4k-qd32)
 file=$(mktemp "$directory/bench-store.XXXXXX")
 trap 'rm -f "$file"' EXIT
 fallocate -l "$((gib * 2))G" "$file"
@@ -22,12 +24,16 @@ field() { sed -n "s/.*\b$1=\([0-9.]*\).*/\1/p" <<<"$line"; }
 
 echo "| load | fio IOPS | store IOPS | share | fio p50 / p99.9 µs | store p50 / p99.9 µs | amplification | user CPU µs |"
 echo "|---|---|---|---|---|---|---|---|"
-for mode in write4k-qd1 write4k-qd32 write1m read4k-qd32; do
+for mode in "${loads[@]}"; do
 	case $mode in
 	write4k-qd1) set -- write --rw=randwrite --bs=4k --iodepth=1 --sync=dsync ;;
 	write4k-qd32) set -- write --rw=randwrite --bs=4k --iodepth=32 --sync=dsync ;;
 	write1m) set -- write --rw=write --bs=1m --iodepth=4 --sync=dsync ;;
 	read4k-qd32) set -- read --rw=randread --bs=4k --iodepth=32 ;;
+	*)
+		echo "load $mode is not known" >&2
+		exit 2
+		;;
 	esac
 	kind=$1
 	shift

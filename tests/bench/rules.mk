@@ -1,4 +1,4 @@
-# make bench-store: the store beside fio on one file (BENCH_DIR, BENCH_SECONDS, BENCH_GIB).
+# make bench-store: the store beside fio on one file (BENCH_DIR, BENCH_SECONDS, BENCH_GIB; BENCH_LOADS: only these, in this order, also several times).
 BENCH_DIR ?= .
 BENCH_SECONDS ?= 20
 BENCH_GIB ?= 2
@@ -20,7 +20,7 @@ bench-start: $(B)/tests/bench/bench_start
 		$< $(BENCH_DIR)/bench-start.disk $(BENCH_START_GIB) $$mib; status=$$?; \
 		rm -f $(BENCH_DIR)/bench-start.disk; [ $$status = 0 ] || exit $$status; done
 bench-store: $(B)/tests/bench/bench_store
-	$(Q)tests/bench/bench-store.sh $< $(BENCH_DIR) $(BENCH_SECONDS) $(BENCH_GIB)
+	$(Q)tests/bench/bench-store.sh $< $(BENCH_DIR) $(BENCH_SECONDS) $(BENCH_GIB) $(BENCH_LOADS)
 
 # make bench: Copyhold beside quorum3-unix and floor.c on this machine, in turn (tests/bench/bench.sh says what can be set).
 # make bench-peers: Ceph as well (packages ceph-mon ceph-mgr ceph-osd ceph-common qemu-block-extra).
