@@ -101,8 +101,9 @@ struct fault_event {
 	/* AT_MESSAGE, AT_COMMIT, HEIRS */
 	bool armed; /* waits for its message */
 	bool second_done;
-	bool watching; /* waits for another one: what releases a message, the third act */
-	unsigned skip; /* so many go by */
+	unsigned retries; /* of a fault that needs somebody who has the volume */
+	bool watching;    /* waits for another one: what releases a message, the third act */
+	unsigned skip;    /* so many go by */
 	struct sim_event fire;
 	struct node *sender, *receiver;
 	uint64_t connection;

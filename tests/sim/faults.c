@@ -423,6 +423,28 @@ static void unwatch(struct fault_event *event)
 	event->watching = false;
 }
 
+static void try_again(struct sim_event *at)
+{
+	struct fault_event *event = container_of(at, struct fault_event, second);
+	struct cluster *c = event->cluster;
+
+	sim_cancel(&c->sim, &event->end);
+	fault_begin(c, event->number);
+	sim_schedule(&c->sim, &event->end, NULL,
+		     c->sim.now_ns + c->params.faults[event->number].lasts_ns, "fault ends");
+}
+
+/* Nobody has the volume: the fault begins when somebody does. */
+static void try_later(struct fault_event *event)
+{
+	if (event->retries++ > 100)
+		return;
+	event->second.run = try_again;
+	event->cluster->sim.totals.faults--; /* it is counted when it begins */
+	sim_schedule(&event->cluster->sim, &event->second, NULL,
+		     event->cluster->sim.now_ns + 200 * NS_PER_MS, "fault");
+}
+
 static void depose_sleep(struct sim_event *at)
 {
 	struct fault_event *event = container_of(at, struct fault_event, fire);
@@ -462,8 +484,10 @@ static void depose(struct cluster *c, struct fault_event *event, const struct fa
 	struct user *user = user_of_volume(c, f->target);
 	unsigned taker = c->engines[f->other].node.process->host->index;
 
-	if (!user)
+	if (!user) {
+		try_later(event);
 		return;
+	}
 	event->holder = user_host(user);
 	event->pivot = pick_pivot(c, f, f->how & DEPOSE_SLEEP);
 	for (unsigned i = 0; f->how & DEPOSE_META && i < c->params.metads; i++)
@@ -579,16 +603,18 @@ static void heirs_second(struct sim_event *at)
 	struct node *holder = event->sender;
 	unsigned taker = f->other;
 
+	sim_trace(&c->sim, "fault %u heirs: second act", event->number);
 	unwatch(event);
 	event->second_done = true;
 	heirs_slow(event, f, 20 + f->how % 64);
 	if (f->how & HEIRS_PAUSE)
 		pause_victim(event, holder);
 	else
-		hold_victim(event, holder, false);
+		hold_victim(event, holder, !(f->how & HEIRS_STAYS_CUT));
 	if (f->how & HEIRS_PIVOT_FIRST)
 		hold_victim(event, &c->servers[event->pivot].node, false);
-	if (!(f->how & HEIRS_STAYS_CUT))
+	/* What it had sent into the cut links is lost with it, or late. */
+	if (!(f->how & (HEIRS_STAYS_CUT | HEIRS_PAUSE)))
 		heal_links(event);
 	if (c->params.engines == 1)
 		victims_go_on(event);
@@ -626,6 +652,7 @@ static void heirs_third(struct sim_event *at)
 	const struct fault *f = &c->params.faults[event->number];
 	struct node *heir = event->sender;
 
+	sim_trace(&c->sim, "fault %u heirs: third act", event->number);
 	if (c->params.engines > 2)
 		hold_victim(event, heir, f->how & HEIRS_POWER);
 	else
@@ -650,8 +677,10 @@ static void heirs(struct cluster *c, struct fault_event *event, const struct fau
 	uint64_t window_ns = (10 * NS_PER_MS << (f->how >> 13 & 7)) +
 			     f->lasts_ns % (10 * NS_PER_MS << (f->how >> 13 & 7));
 
-	if (!user || user_paused(user))
+	if (!user || user_paused(user)) {
+		try_later(event);
 		return;
+	}
 	event->sender = node_of_user(c, user);
 	event->pivot = pick_pivot(c, f, f->how & HEIRS_READER);
 	for (unsigned i = 0; i < c->params.servers; i++) {

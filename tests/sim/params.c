@@ -257,6 +257,16 @@ static void draw_sharpening(struct params *p, struct prng *r)
 		p->grace_ms = spread(r, 100, 8000);
 		p->scan_ms = spread(r, 200, 2000);
 	}
+	p->focused = prng_chance(r, 1, 3);
+	if (!p->focused)
+		return;
+	p->engines = MAX(p->engines, 3u);
+	for (unsigned i = 0; i < p->volumes; i++) {
+		p->volume[i].replicas = MAX(p->volume[i].replicas, 3u);
+		p->volume[i].min_replicas = (uint32_t)between(r, 1, p->volume[i].replicas - 1);
+	}
+	p->hot_percent = MAX(p->hot_percent, (uint32_t)between(r, 60, 100));
+	p->hot_bytes = ROUND_DOWN(spread(r, 16 * KIB, 512 * KIB), 4 * KIB);
 }
 
 /* How likely each kind is, relative to the others, in a seed that has it at all. */
@@ -302,6 +312,12 @@ static bool lies(enum fault_kind kind)
 	       kind == FAULT_DISK_REPLACED;
 }
 
+static bool has_acts(enum fault_kind kind)
+{
+	return kind == FAULT_HEIRS || kind == FAULT_DEPOSE || kind == FAULT_AT_MESSAGE ||
+	       kind == FAULT_CHURN || kind == FAULT_LINGER || kind == FAULT_TAKEOVER;
+}
+
 /* Each seed has its own mix: some kinds are left out altogether. A disk may lie only where two copies are always kept. */
 static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_KINDS])
 {
@@ -316,7 +332,7 @@ static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_KI
 	p->spare_metadata = prng_chance(r, 3, 4);
 	for (unsigned k = 0; k < FAULT_KINDS; k++) {
 		mix[k] = prng_chance(r, 1, 2) ? weights[k] * (uint32_t)between(r, 1, 4) : 0;
-		if (lies(k) && !may_lie)
+		if ((lies(k) && !may_lie) || (p->focused && !has_acts(k)))
 			mix[k] = 0;
 		sum += mix[k];
 	}
@@ -539,6 +555,8 @@ void params_draw(struct params *p, uint64_t seed)
 	p->victim = (uint32_t)prng_below(&mix_stream, p->servers);
 	sum = draw_mix(p, &mix_stream, mix);
 	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)spread(&mix_stream, 4, 120);
+	if (p->focused)
+		count = MIN(count, 16u);
 	if (prng_chance(&space, 1, 5))
 		draw_tight(p, &space); /* behind the mix: it needs the volumes' replicas */
 	for (uint32_t i = 0; sum && i < count; i++) {
@@ -610,12 +628,13 @@ void params_print(const struct params *p, FILE *out)
 		seconds(p->rows_latency_ns) * 1e3, p->scan_ms, p->grace_ms, p->garbage_ms,
 		p->scrub_ms, seconds(p->io_timeout_ns));
 	fprintf(out,
-		"workload: %.0f s, up to %u operations a client, depth %u, think %.1f ms, reads %u "
+		"%sworkload: %.0f s, up to %u operations a client, depth %u, think %.1f ms, reads "
+		"%u "
 		"%%, zeros %u %%, hot %u %% in %" PRIu64
 		" KiB for %.1f s, up to %u KiB, repeats %u %% after %.2f s, %u only read\n",
-		seconds(p->workload_ns), p->operations, p->depth, seconds(p->think_ns) * 1e3,
-		p->read_percent, p->zero_percent, p->hot_percent, p->hot_bytes / KIB,
-		seconds(p->move_ns), p->io_bytes_max / 1024, p->repeat_percent,
+		p->focused ? "focused; " : "", seconds(p->workload_ns), p->operations, p->depth,
+		seconds(p->think_ns) * 1e3, p->read_percent, p->zero_percent, p->hot_percent,
+		p->hot_bytes / KIB, seconds(p->move_ns), p->io_bytes_max / 1024, p->repeat_percent,
 		seconds(p->repeat_after_ns), p->readers);
 	for (uint32_t i = 0; i < p->fault_count; i++)
 		fault_print(p, i, out);

@@ -167,6 +167,7 @@ struct params {
 	uint64_t repeat_after_ns;
 	struct growth_limits limits;
 	/* faults */
+	bool focused; /* few, of those that are made of several acts, so that others don't disturb them */
 	bool spare_metadata; /* it lies about data only */
 	uint32_t victim;     /* the one server whose disk may lie */
 	uint32_t fault_count;
