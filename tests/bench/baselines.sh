@@ -57,6 +57,16 @@ raw_file() { # NAME -> REPLY: a fresh raw file
 	[ -f "$REPLY" ] || truncate -s "${IMAGE_MIB}M" "$REPLY"
 }
 
+# In the foreground nbdkit ends with its parent (it asks the kernel for SIGTERM then), and `start` ends: so in the background.
+spawn_nbdkit() { # NAME nbdkit-argument...
+	local pid_file=$WORK/run/$1.nbdkit
+	rm -f "$pid_file"
+	nbdkit -P "$pid_file" "${@:2}" </dev/null >"$WORK/log/$1.out" 2>&1 ||
+		die "$1 did not start; see $WORK/log/$1.out"
+	wait_for 20 "$1" test -s "$pid_file"
+	adopt "$1" "$(cat "$pid_file")" || die "$1 has ended; see $WORK/log/$1.out"
+}
+
 uri_target() { # NAME SERVER...
 	FIO_TARGET=(--ioengine=nbd --uri="nbd+unix:///?socket=$(sock "$1")")
 	shift
@@ -80,7 +90,7 @@ quorum_up() { # NAME tcp|kit|unix
 				qemu_raw "$1-c$i" -b 127.0.0.1 -p $((BASE_PORT + i))
 			else
 				raw_file "$1-c$i"
-				spawn "$1-c$i" nbdkit -f -t "$NBDKIT_THREADS" -i 127.0.0.1 -p $((BASE_PORT + i)) file "$REPLY"
+				spawn_nbdkit "$1-c$i" -t "$NBDKIT_THREADS" -i 127.0.0.1 -p $((BASE_PORT + i)) file "$REPLY"
 			fi
 			wait_for 20 "$1-c$i" tcp_open 127.0.0.1 $((BASE_PORT + i))
 			opts+=",children.$i.driver=nbd,children.$i.server.type=inet"
@@ -167,13 +177,13 @@ up() { # TARGET
 	case $t in
 	nbdkit-mem)
 		need nbdkit
-		spawn "$t" nbdkit -f -t "$NBDKIT_THREADS" -U "$(sock "$t")" memory "${IMAGE_MIB}M"
+		spawn_nbdkit "$t" -t "$NBDKIT_THREADS" -U "$(sock "$t")" memory "${IMAGE_MIB}M"
 		wait_sock "$t"
 		;;
 	nbdkit-file)
 		need nbdkit
 		raw_file "$t"
-		spawn "$t" nbdkit -f -t "$NBDKIT_THREADS" -U "$(sock "$t")" file "$REPLY"
+		spawn_nbdkit "$t" -t "$NBDKIT_THREADS" -U "$(sock "$t")" file "$REPLY"
 		wait_sock "$t"
 		;;
 	qemu-raw)
