@@ -21,13 +21,15 @@ finish() {
 	[ -n "${KEEP:-}" ] || rm -rf -- "$WORK"
 }
 uri() { echo "nbd+unix:///$1?socket=$WORK/run/nbdkit.sock"; }
-run_fio() { # NAME RW DEPTH VOLUME... : the sum of IOPS in REPLY; JSON in the log
+run_fio() { # NAME RW DEPTH VOLUME... : the sum of IOPS in REPLY; JSON in the log; what fio has used until now in CLIENT
 	local name=$1 rw=$2 depth=$3 volume jobs=()
 	shift 3
 	for volume in "$@"; do jobs+=(--name="$volume" --uri="$(uri "$volume")"); done
 	fio --ioengine=nbd --rw="$rw" --bs=4k --size="${VOLUME_MIB}m" --iodepth="$depth" --direct=1 --norandommap --randrepeat=0 \
 		--time_based --runtime="$RUNTIME" --output="$WORK/log/$name.json" --output-format=json "${jobs[@]}" >/dev/null ||
 		die "fio failed; see $WORK/log/$name.json"
+	cpu_children
+	CLIENT=$REPLY
 	REPLY=$(sed -n '/^{/,$p' "$WORK/log/$name.json" | jq '[.jobs[] | .read.iops + .write.iops] | add | round')
 }
 process_cpu() { # WORKLOAD RW DEPTH : what each process takes for a request
@@ -37,7 +39,7 @@ process_cpu() { # WORKLOAD RW DEPTH : what each process takes for a request
 	run_fio "cpu-$1" "$2" "$3" volume1
 	total=$(sed -n '/^{/,$p' "$WORK/log/cpu-$1.json" | jq '[.jobs[] | .read.total_ios + .write.total_ios] | add')
 	for name in nbdkit $CLUSTER_PROCESSES; do alive "$name" && cpu_pids "$REPLY" && after+=("$REPLY"); done
-	cpu_children && after+=("$REPLY")
+	after+=("$CLIENT")
 	i=0
 	for name in nbdkit $CLUSTER_PROCESSES fio; do
 		awk -v w="$1" -v p="$name" -v t=$((after[i] - before[i])) -v hz="$CLK_TCK" -v n="$total" \
