@@ -370,6 +370,7 @@ static bool start_batch(struct store *store, struct batch *b)
 	j->head = position + bytes;
 	j->in_flight++;
 	j->in_flight_bytes += bytes;
+	assert(j->in_flight_bytes <= 2 * j->batch_bytes_max); /* what replay looks through */
 	uint32_t previous_crc = j->previous_crc;
 	seal_header(store, b);
 	journal_push_info(

@@ -26,7 +26,8 @@ struct checking {
 	uint32_t unit;
 };
 
-static void say(struct checking *k, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void say(struct checking *k, const char *format,
+						      va_list arguments)
 {
 	char text[512];
 
