@@ -156,6 +156,14 @@ void owner_write_answered(struct step *s, unsigned slot, const struct msg *msg)
 	case WIRE_GAP:
 	case WIRE_BAD_BLOCK: /* damaged on its way: nothing of it was applied */
 	case WIRE_NO_SPACE:
+		/*
+		 * One that is being filled joins again, behind this write. A SYNC alone would neither bring what it misses nor
+		 * keep the count of its invalid units.
+		 */
+		if (!p->counts) {
+			owner_leave_out(s, slot);
+			break;
+		}
 		/* Start over from what it has; what keeps failing is a failed replica. */
 		if (p->retries++ >= 3) {
 			owner_slot_failed(s, slot);

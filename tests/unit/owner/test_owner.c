@@ -735,6 +735,28 @@ START_TEST(a_joined_replica_that_breaks_is_left_out_at_once)
 }
 END_TEST
 
+START_TEST(a_joined_replica_that_refuses_a_write_joins_again)
+{
+	static const enum wire_status refusals[] = {WIRE_NO_SPACE, WIRE_GAP, WIRE_BAD_BLOCK};
+
+	joined_with(2);
+	story_write(&s, 1048576, 4096, 1);
+	for (uint32_t cid = 1; cid <= 3; cid++)
+		story_wrote(&s, cid, 11, WIRE_OK);
+	story_skip(&s);
+	story_wrote(&s, 4, 11, refusals[_i]);
+	EXPECT(&s, "done 0 OK");
+	/* Its copies are over: nothing that they answered fills a replica that lacks the write. */
+	story_read(&s, 1, 1, 0);
+	EXPECT(&s, "");
+	story_wait_ms(&s, 1100);
+	EXPECT(&s, "CREATE>4; SYNC>4");
+	story_synced(&s, 4, 5, 10, 0);
+	EXPECT(&s, "VERSIONS>1");
+	story_end(&s);
+}
+END_TEST
+
 START_TEST(a_promotion_refused_does_not_count)
 {
 	joined_with(0);
@@ -909,6 +931,7 @@ int main(void)
 	TCase *tc = tcase_create("stories");
 
 	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
+	tcase_add_loop_test(tc, a_joined_replica_that_refuses_a_write_joins_again, 0, 3);
 	suite_add_tcase(suite, tc);
 	return suite_run(suite);
 }
