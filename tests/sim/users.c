@@ -173,12 +173,25 @@ static void operation_settled(struct operation *op)
 		MAX(op->user->cluster->slowest_ns, op->user->cluster->sim.now_ns - op->begun_ns);
 }
 
+/* So far as is committed: it may have been taken before the user heard that it is attached. */
+static bool is_holder(const struct user *user)
+{
+	const struct sim_process *p = user->engine->node.process;
+	const struct meta_volume_row *row =
+		sim_rows_volume_named(user->cluster->rows, user->target->name);
+
+	return row && uuid_equal(row->uuid, user->uuid) && !uuid_is_zero(row->holder) &&
+	       strcmp(row->holder_host, p->host->name) == 0 &&
+	       row->holder_pid == 1000 + p->incarnation;
+}
+
 static void check_status(struct operation *op)
 {
 	const struct cluster *c = op->user->cluster;
 	int status = op->request.status;
 
-	if (status == -ESHUTDOWN && lists_holders(c->lists, op->user->uuid) == op->user->holders)
+	if (status == -ESHUTDOWN && lists_holders(c->lists, op->user->uuid) == op->user->holders &&
+	    is_holder(op->user))
 		sim_fail(
 			&op->user->cluster->sim, "volumes are lost to somebody", 0,
 			"an operation on %s failed since the volume was lost, and nobody has taken "
