@@ -298,6 +298,8 @@ void meta_judge_latency(struct meta *meta, struct server *server);
 struct server *meta_place(struct meta *meta, const uint32_t *taken, size_t count,
 			  uint64_t chunk_bytes, bool repair);
 uint32_t meta_usable_servers(const struct meta *meta);
+/* Those that meta_place() may choose now, if they have room. */
+uint32_t meta_choosable_servers(const struct meta *meta);
 
 /* ---- volumes (meta_volume.c, meta_attach.c) ---- */
 struct volume_request {

@@ -167,9 +167,10 @@ static void grant_index(struct meta *meta, const struct lease_request *request, 
 	if (!chunk && request->lease->allocate) {
 		chunk = allocate(meta, request->volume, index);
 		if (!chunk) {
-			out->status = meta_usable_servers(meta) < request->volume->row.min_replicas
-					      ? WIRE_TOO_FEW
-					      : WIRE_NO_SPACE;
+			out->status =
+				meta_choosable_servers(meta) < request->volume->row.min_replicas
+					? WIRE_TOO_FEW
+					: WIRE_NO_SPACE;
 			return;
 		}
 	}
@@ -288,7 +289,7 @@ void meta_on_lease(struct meta *meta, struct connection *connection, const struc
 				"A new chunk of volume %s needs %u chunk servers with room, %u are "
 				"up. Start more; IO goes on by itself",
 				request.volume->row.name, request.volume->row.min_replicas,
-				meta_usable_servers(meta));
+				meta_choosable_servers(meta));
 		else if (chunks[i].status == WIRE_NO_SPACE)
 			meta_text(answer.u.chunks.text,
 				  "A new chunk of volume %s needs %u chunk servers with room, and "

@@ -1,7 +1,7 @@
 /*
  * meta_placement.c - where a new replica goes.
  *
- * Only to a chunk server that is usable and has a little room (space is taken when data comes, not now). Among those, one that is
+ * Only to a chunk server that is usable, has reported, and has a little room (space is taken when data comes, not now). Among those, one that is
  * not slow; then
  * the one that shares the least with the replicas already placed (zone weighs most, then rack, then node); then the most
  * free space, counting what was promised there since its last report; then the fewest replicas; then the lowest cid.
@@ -65,6 +65,15 @@ static bool has_room(const struct server *server)
 	return server->free_bytes >= MAX(RESERVE_BYTES, server->row.capacity_bytes / RESERVE_PART);
 }
 
+/*
+ * A new one says what it has once its number is durable on its disk. Before that it may die and come back as new, which is refused to a
+ * disk that has replicas.
+ */
+static bool may_be_chosen(const struct server *server)
+{
+	return server_is_usable(server) && (server->report_complete || server->replica_count);
+}
+
 struct server *meta_place(struct meta *meta, const uint32_t *taken, size_t count,
 			  uint64_t chunk_bytes, bool repair)
 {
@@ -73,7 +82,7 @@ struct server *meta_place(struct meta *meta, const uint32_t *taken, size_t count
 	for (struct server *s = meta->servers; s; s = s->hh.next) {
 		struct candidate one = {.server = s, .cost = s->slow ? SLOW_COST : 0};
 
-		if (!server_is_usable(s) || !has_room(s) || is_taken(taken, count, s->row.cid))
+		if (!may_be_chosen(s) || !has_room(s) || is_taken(taken, count, s->row.cid))
 			continue;
 		if (repair && s->filling >= meta->config.repairs_per_server)
 			continue;
@@ -94,5 +103,14 @@ uint32_t meta_usable_servers(const struct meta *meta)
 
 	for (const struct server *s = meta->servers; s; s = s->hh.next)
 		count += server_is_usable(s);
+	return count;
+}
+
+uint32_t meta_choosable_servers(const struct meta *meta)
+{
+	uint32_t count = 0;
+
+	for (const struct server *s = meta->servers; s; s = s->hh.next)
+		count += may_be_chosen(s);
 	return count;
 }

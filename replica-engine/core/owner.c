@@ -131,6 +131,7 @@ static void retry_failed(struct step *s)
 		if (p->state != SLOT_FAILED || !p->peer->connection || s->now_ns < p->retry_ns)
 			continue;
 		p->state = SLOT_NEW;
+		p->creating = false;
 		if (o->phase == OWNER_ROLLING && !p->absent)
 			owner_start_sync(s);
 		else if (o->phase != OWNER_SYNCING)
@@ -284,6 +285,7 @@ static void peer_down(struct step *s, unsigned slot)
 	owner_stop_stream(o, slot);
 	p->exchange_id = 0;
 	p->covered_connection = 0;
+	p->creating = false; /* CREATE may have gone with the connection */
 	owner_abort_copies(s, slot);
 	owner_scrub_slot_gone(s, slot);
 	owner_redirect_reads(s, slot);

@@ -166,6 +166,7 @@ struct owner_slot {
 	enum replica_state listed; /* in metad's list */
 	enum owner_slot_state state;
 	uint8_t retries;
+	uint8_t roll_failures; /* since it was level last */
 	uint32_t cid;
 	struct owner_peer *peer;
 	uint64_t commit; /* of its CREATE */

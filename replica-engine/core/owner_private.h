@@ -14,6 +14,8 @@
 #define JOIN_RETRY_NS      (1 * NS_PER_S)
 /* A failed replica that can't be evicted is asked again after this. */
 #define FAILED_RETRY_NS (1 * NS_PER_S)
+/* One that fails while it is made level, again and again: doubled so many times at most. */
+#define ROLL_FAILURES_MAX 5u
 /* The longest that a replica is believed to wait for a promise. */
 #define PROMISE_WAIT_MAX_NS (2 * PROMISE_NS)
 /* A join holds new generations for this long at most while those in flight are answered. */

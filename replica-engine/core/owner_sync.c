@@ -261,6 +261,7 @@ static void start_io(struct step *s)
 			continue;
 		assert(p->state == SLOT_SYNCED && level(p, reference));
 		owner_slot_forget_versions(p);
+		p->roll_failures = 0;
 		p->answered_generation = o->sent;
 		p->streaming =
 			p->peer->connection != 0 && p->covered_connection == p->peer->connection;
@@ -412,11 +413,29 @@ static void roll_slot(struct step *s, unsigned slot)
 		position_message(s, slot, MSG_MEND_END);
 }
 
+/* One that can't be rolled, nor evicted: those that are left go on without it. */
+static bool leave_failed(struct step *s)
+{
+	struct owner *o = s->o;
+
+	FOR_EACH_SLOT (o, i) {
+		const struct owner_slot *p = &o->slots[i];
+
+		if (p->counts && p->state == SLOT_FAILED && !p->absent && can_be_absent(s, i))
+			return true;
+	}
+	return false;
+}
+
 void owner_roll_progress(struct step *s)
 {
 	struct owner *o = s->o;
 	bool level_all = true;
 
+	if (leave_failed(s)) {
+		owner_start_sync(s);
+		return;
+	}
 	if (!begin_mending(s))
 		return;
 	FOR_EACH_SLOT (o, i) {
@@ -432,6 +451,17 @@ void owner_roll_progress(struct step *s)
 		start_io(s);
 }
 
+/* It is asked again, and later each time: what is left of the replicas may be filling another one meanwhile, and would start over. */
+static void roll_failed(struct step *s, unsigned slot)
+{
+	struct owner_slot *p = &s->o->slots[slot];
+
+	owner_slot_failed(s, slot);
+	p->retry_ns = s->now_ns + (FAILED_RETRY_NS << p->roll_failures);
+	if (p->roll_failures < ROLL_FAILURES_MAX)
+		p->roll_failures++;
+}
+
 void owner_roll_answered(struct step *s, unsigned slot, const struct msg *msg)
 {
 	struct owner *o = s->o;
@@ -441,13 +471,13 @@ void owner_roll_answered(struct step *s, unsigned slot, const struct msg *msg)
 		return;
 	p->exchange_id = 0;
 	if (msg->status != WIRE_OK) {
-		owner_slot_failed(s, slot);
+		roll_failed(s, slot);
 		return;
 	}
 	switch (msg->type) {
 	case MSG_VERSIONS_OK:
 		if (msg->u.version_list.unit_count != o->unit_count) {
-			owner_slot_failed(s, slot);
+			roll_failed(s, slot);
 			return;
 		}
 		take_versions(o, p, &msg->u.version_list);
@@ -473,5 +503,5 @@ void owner_rolled_unit(struct step *s, struct owner_request *r, enum wire_status
 	if (status == WIRE_FENCED || s->o->phase != OWNER_ROLLING)
 		return; /* given up */
 	if (status != WIRE_OK)
-		owner_slot_failed(s, r->destination);
+		roll_failed(s, r->destination);
 }

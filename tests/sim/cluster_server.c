@@ -54,10 +54,19 @@ static void on_opened(void *context, int status, const char *why, struct store *
 			 error);
 }
 
+/* Without paging a disk whose metadata is spoilt does not open, and is replaced. With it the disk stays, and an operator had to see that. */
+static bool may_page(const struct sim_server *s)
+{
+	const struct cluster *c = s->node.cluster;
+
+	return c->params.spare_metadata || !cluster_disk_lies(c, (unsigned)(s - c->servers));
+}
+
 static void server_open(struct sim_server *s)
 {
 	const struct store_options options = {
-		.metadata_memory_bytes = s->node.cluster->params.metadata_memory_bytes};
+		.metadata_memory_bytes =
+			may_page(s) ? s->node.cluster->params.metadata_memory_bytes : 0};
 
 	store_open(sim_disk_open(s->disk, s->node.process), &options, on_opened, s);
 }

@@ -22,6 +22,7 @@ struct seen {
 
 struct request_key {
 	uint64_t connection, id;
+	uint64_t chunk; /* each owner counts its own requests */
 };
 
 /* A CHANGE that came when its epoch was over already. */
@@ -131,7 +132,7 @@ static void on_change_delivered(struct lists *l, uint64_t connection, const stru
 	if (!row || m->u.change.epoch >= row->epoch)
 		return;
 	o = xcalloc(1, sizeof *o);
-	o->key = (struct request_key){connection, m->id};
+	o->key = (struct request_key){connection, m->id, m->u.change.chunk};
 	o->epoch = m->u.change.epoch;
 	o->present = row->epoch;
 	HASH_ADD(hh, l->outdated, key, sizeof o->key, o);
@@ -139,7 +140,7 @@ static void on_change_delivered(struct lists *l, uint64_t connection, const stru
 
 static void on_change_answered(struct lists *l, uint64_t connection, const struct msg *m)
 {
-	struct request_key key = {connection, m->id};
+	struct request_key key = {connection, m->id, m->u.list.chunk.chunk};
 	struct outdated *o;
 
 	HASH_FIND(hh, l->outdated, &key, sizeof key, o);
@@ -166,7 +167,8 @@ static void check_eviction(struct lists *l, const struct sim_process *from,
 	uint32_t know = 0;
 
 	/* The list is another one by now: the change will not be carried out. */
-	if (!volume || row->list_number != change->list_number || row->epoch != change->epoch)
+	if (!volume || volume->deleting || row->list_number != change->list_number ||
+	    row->epoch != change->epoch)
 		return;
 	for (uint32_t i = 0; i < row->replica_count; i++) {
 		int server = cluster_server_of_cid(l->c, row->replicas[i].cid);

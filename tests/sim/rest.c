@@ -284,8 +284,8 @@ static bool replica_load(struct cluster *c, struct inspected *disks,
 	r->on = &disks[server];
 	r->lies = cluster_disk_lies(c, (unsigned)server) && !must_be_right(c, row->chunk);
 	if (!store_chunk_get(r->on->store, row->chunk, &chunk)) {
-		/* Listed before it is created; then nothing may have been acknowledged in it. */
-		if (depth == REST_DURABLE && row->list_number <= 1) {
+		/* Listed before it is created: then nothing was acknowledged in it, which content_check() looks at. */
+		if (depth == REST_DURABLE && (row->list_number <= 1 || row->floor == 0)) {
 			zeros_load(c, r);
 			return true;
 		}

@@ -264,7 +264,8 @@ static bool chunk_is_whole(const struct cluster *c, const struct meta_chunk_row 
 	if (row->replica_count != v->replicas)
 		return false;
 	for (uint32_t i = 0; i < row->replica_count; i++) {
-		if (row->replicas[i].state != REPLICA_ACTIVE || row->replicas[i].leaving)
+		if (row->replicas[i].state != REPLICA_ACTIVE || row->replicas[i].leaving ||
+		    cluster_server_of_cid(c, row->replicas[i].cid) < 0)
 			return false;
 	}
 	return true;

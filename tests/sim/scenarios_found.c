@@ -428,7 +428,7 @@ static const struct scenario one_too_many = {
 static bool create_anew(struct cluster *c, bool late)
 {
 	static struct scripted held;
-	unsigned e0 = host_of_engine(c, 0), metad = host_of_metad(c, 0);
+	unsigned e0 = host_of_engine(c, 0), metad = host_of_metad(c, 0), away;
 
 	c->manual = true;
 	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
@@ -439,10 +439,17 @@ static bool create_anew(struct cluster *c, bool late)
 	try_write(c, 0, 0, 0, 4 * KIB, &held);
 	if (!run_for(c, SECONDS(15)))
 		return false;
+	/* While a replica of it is out of reach the old volume is remembered. */
+	away = server_of(c, 0, 0, 0);
+	if (!late)
+		kill_server(c, away);
 	operator_recreate(c, 0, true);
 	if (!run_for(c, late ? SECONDS(60) : SECONDS(5)))
 		return false;
 	net_heal_all(c->sim.net);
+	if (!run_for(c, SECONDS(2)))
+		return false;
+	node_let_up(&c->servers[away].node);
 	return step_done(c, &held, SECONDS(20)) &&
 	       step_expect(c, held.status == -ESHUTDOWN, "the old volume's IO fails") &&
 	       run_for(c, SECONDS(1)) && step_attach(c, 1, 0, false) &&
@@ -462,6 +469,12 @@ static const struct scenario created_anew = {
 	.drive = drive_created_anew,
 };
 
+static void shape_four_servers(struct params *p)
+{
+	shape_scripted(p);
+	p->servers = 4;
+}
+
 static bool drive_just_created_anew(struct cluster *c)
 {
 	return create_anew(c, false);
@@ -471,7 +484,7 @@ static const struct scenario just_created_anew = {
 	.name = "just-deleted-and-created-anew",
 	.story = "The same, and metad still knows what it took from that engine: the engine hears "
 		 "of it before it is given the new one, and gives that one back.",
-	.shape = shape_scripted,
+	.shape = shape_four_servers,
 	.drive = drive_just_created_anew,
 };
 

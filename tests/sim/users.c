@@ -353,8 +353,9 @@ static void pick_range(struct user *user, struct prng *r, uint64_t *offset, uint
 {
 	const struct params *p = &user->cluster->params;
 	uint64_t size = user_bytes(user), hot = MIN(p->hot_bytes, size), base = 0, room = size;
+	uint64_t picked = pick_bytes(p, r);
 
-	*bytes = MIN(pick_bytes(p, r), size);
+	*bytes = MIN(picked, size);
 	if (prng_below(r, 100) < p->hot_percent) {
 		/* The hot range lies across the end of the first chunk where there is one. */
 		room = MAX(hot, *bytes);

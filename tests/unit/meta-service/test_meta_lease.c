@@ -150,8 +150,10 @@ START_TEST(numbers_of_a_failed_commit_are_not_used_again)
 	ck_assert_uint_eq(used.epoch, 1);
 	world_restart(f.w);
 	meta_raise_counters(f.w->meta, &used);
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 3; i++) {
 		peer_return(f.w, &f.servers[i]);
+		peer_report(f.w, &f.servers[i], NULL, 0);
+	}
 	peer_return(f.w, &f.engine);
 	chunk = peer_lease_one(f.w, &f.engine, f.volume, 0);
 	ck_assert_uint_eq(chunk.epoch, 2);
@@ -186,7 +188,11 @@ START_TEST(fewer_servers_than_min_replicas_give_none)
 	ck_assert_int_eq(answer->u.chunks.chunks[0].status, WIRE_TOO_FEW);
 	ck_assert(strstr(answer->u.chunks.text, "chunk servers") != NULL);
 	ck_assert_uint_eq(f.w->update.row_count, 0);
+	/* A new one may come back as new until it has reported. */
 	peer_return(f.w, &f.servers[1]);
+	answer = peer_lease(f.w, &f.engine, f.volume, &index, 1, true);
+	ck_assert_int_eq(answer->u.chunks.chunks[0].status, WIRE_TOO_FEW);
+	peer_report(f.w, &f.servers[1], NULL, 0);
 	ck_assert_uint_eq(peer_lease_one(f.w, &f.engine, f.volume, 0).replica_count, 2);
 	world_free(f.w);
 }
@@ -252,6 +258,7 @@ START_TEST(what_was_promised_counts)
 		servers[i] = new_server((uint8_t)(i + 1));
 		servers[i].free_bytes = i ? 20 * GIB : 21 * GIB;
 		peer_return(w, &servers[i]);
+		peer_report(w, &servers[i], NULL, 0);
 	}
 	admin_status_of(w, "volume.create",
 			"{\"name\":\"v\",\"size_bytes\":10737418240,\"replicas\":1}");
@@ -278,6 +285,7 @@ START_TEST(zones_are_kept_apart)
 		servers[i].free_bytes = i < 2 ? 90 * GIB : 20 * GIB;
 		snprintf(servers[i].zone, NAME_BYTES, "%s", i < 2 ? "east" : "west");
 		peer_return(w, &servers[i]);
+		peer_report(w, &servers[i], NULL, 0);
 	}
 	volume = create_volume(w, "v", 2, 1);
 	peer_return(w, &engine);

@@ -277,6 +277,33 @@ START_TEST(a_replica_that_never_answers_sync_does_not_hold_reads)
 }
 END_TEST
 
+/* The list of a chunk that was never used has changed since: CREATE goes out when SYNC says that it is not there. */
+START_TEST(a_create_that_is_lost_with_its_connection_is_sent_again)
+{
+	story_begin(&s);
+	story_write(&s, 0, 4096, 1);
+	story_peer_up(&s, 1);
+	story_peer_up(&s, 2);
+	story_grant(&s, 5, "1A 2A", 2, 0);
+	story_synced(&s, 2, 5, 0, 0);
+	story_skip(&s);
+	story_answer(&s, 1, MSG_SYNC_OK, WIRE_NOT_FOUND);
+	EXPECT(&s, "CREATE>1; SYNC>1");
+	story_peer_down(&s, 1);
+	story_peer_up(&s, 1);
+	EXPECT(&s, "SYNC>1");
+	story_answer(&s, 1, MSG_SYNC_OK, WIRE_NOT_FOUND);
+	EXPECT(&s, "CREATE>1; SYNC>1");
+	story_answer(&s, 1, MSG_SYNC_OK, WIRE_NOT_FOUND); /* it had no room */
+	EXPECT(&s, "");
+	story_wait_ms(&s, 1100);
+	EXPECT(&s, "SYNC>1");
+	story_answer(&s, 1, MSG_SYNC_OK, WIRE_NOT_FOUND);
+	EXPECT(&s, "CREATE>1; SYNC>1");
+	story_end(&s);
+}
+END_TEST
+
 START_TEST(one_more_than_wanted_is_evicted_when_all_others_are_there)
 {
 	story_io(&s);
@@ -380,6 +407,7 @@ int main(void)
 		what_one_source_can_not_read_is_filled_from_the_other,
 		a_source_that_says_something_else_makes_nothing_known_bad,
 		a_replica_that_never_answers_sync_does_not_hold_reads,
+		a_create_that_is_lost_with_its_connection_is_sent_again,
 		one_more_than_wanted_is_evicted_when_all_others_are_there,
 		a_promise_is_believed_for_as_long_as_promises_are,
 		an_old_taken_list_does_not_end_a_new_lease,

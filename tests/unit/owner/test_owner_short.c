@@ -176,6 +176,37 @@ START_TEST(those_that_are_left_are_made_level_first)
 }
 END_TEST
 
+/* It answers SYNC, and can't say what it has: as good as not there. It is asked again, later each time, so that the fill gets on. */
+START_TEST(one_that_can_not_be_made_level_is_done_without)
+{
+	struct version v[TEST_UNITS] = {{0, 0}};
+
+	story_begin(&s);
+	story_write(&s, 0, 4096, 1);
+	for (uint32_t cid = 1; cid <= 3; cid++)
+		story_peer_up(&s, cid);
+	story_grant(&s, 5, "1A 2A 3F", 3, 8);
+	story_synced(&s, 1, 4, 10, 77);
+	for (unsigned i = 0; i < 3; i++) {
+		story_synced(&s, 2, 4, 9, 66);
+		story_versions(&s, 1, 1, v);
+		story_answer(&s, 2, MSG_VERSIONS_OK, WIRE_DISK_ERROR);
+		ck_assert_int_eq(s.o.phase, OWNER_SYNCING);
+		story_synced(&s, 1, 4, 10, 77);
+		ck_assert_int_eq(s.o.phase, OWNER_SHORT);
+		story_skip(&s);
+		story_wait_ms(&s, 900u << i);
+		ck_assert_int_eq(s.o.phase, OWNER_SHORT);
+		ck_assert_ptr_null(strstr(s.trace, "SYNC>2"));
+		story_wait_ms(&s, 200u << i);
+		ck_assert_ptr_nonnull(strstr(s.trace, "SYNC>2"));
+		story_synced(&s, 2, 4, 9, 66);
+		story_synced(&s, 1, 4, 10, 77);
+	}
+	story_end(&s);
+}
+END_TEST
+
 /* With enough others it is simply evicted; without a replica to fill there is nothing to do but wait. */
 START_TEST(it_is_the_last_resort)
 {
@@ -234,6 +265,7 @@ int main(void)
 		without_its_source_it_starts_over,
 		a_promotion_that_is_refused_is_tried_from_the_start,
 		those_that_are_left_are_made_level_first,
+		one_that_can_not_be_made_level_is_done_without,
 		it_is_the_last_resort,
 		what_waits_for_a_grant_does_not_keep_a_new_replica_from_being_filled,
 	};
