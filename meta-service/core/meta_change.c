@@ -130,6 +130,9 @@ static void carry_out(struct meta *meta, struct chunk *chunk, const struct msg_c
 			meta_avoid(meta, chunk, change->cid);
 		}
 		list_remove(meta, chunk, change->cid);
+		/* With one less the one that was too many may be wanted. */
+		for (uint32_t i = 0; i < row->replica_count; i++)
+			row->replicas[i].leaving = false;
 	}
 	row->list_number++;
 	row->floor = MAX(row->floor, change->floor);

@@ -243,7 +243,8 @@ static int find_surplus(const struct step *s)
 		if (o->slots[i].leaving)
 			leaving = (int)i;
 	}
-	if (leaving < 0 || owner_others_synced(s, (unsigned)leaving) < counted - 1)
+	if (leaving < 0 || counted <= o->min_replicas ||
+	    owner_others_synced(s, (unsigned)leaving) < counted - 1)
 		return -1;
 	return leaving;
 }

@@ -138,6 +138,21 @@ START_TEST(one_more_than_wanted_leaves)
 }
 END_TEST
 
+START_TEST(one_that_leaves_stays_when_another_one_is_evicted)
+{
+	struct msg_change change;
+
+	one_too_many();
+	ck_assert(row()->replicas[place_of(1)].leaving);
+	f.chunk = peer_lease_one(f.w, &f.engine, f.volume, 0);
+	change = evict(&f.chunk, 3);
+	ck_assert_int_eq(peer_change(f.w, &f.engine, &change)->status, WIRE_OK);
+	ck_assert_uint_eq(row()->replica_count, 3);
+	ck_assert(!row()->replicas[place_of(1)].leaving);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(one_that_leaves_stays_when_another_one_dies)
 {
 	one_too_many();
@@ -683,6 +698,7 @@ START_TEST(number_of_fillings_per_server_is_bounded)
 END_TEST
 
 WORLD_MAIN("meta repair", healthy_chunk_is_left_alone, one_more_than_wanted_leaves,
+	   one_that_leaves_stays_when_another_one_is_evicted,
 	   one_that_leaves_stays_when_another_one_dies, missing_replica_is_filled_elsewhere_at_once,
 	   old_home_that_is_there_is_preferred, old_home_that_is_away_gets_a_grace,
 	   old_home_that_returns_in_time_is_resynchronised,

@@ -327,6 +327,9 @@ START_TEST(one_more_than_wanted_is_evicted_when_all_others_are_there)
 	EXPECT(&s, "EVICT(3) list 7 synced 2");
 	story_changed(&s, WIRE_OK, "1A 2A", 8);
 	ck_assert(owner_repaired(&s.o));
+	story_list(&s, "1A 2L", 9); /* min_replicas would not be left */
+	story_wait_ms(&s, 200);
+	EXPECT(&s, "");
 	story_end(&s);
 }
 END_TEST
