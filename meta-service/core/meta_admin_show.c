@@ -43,7 +43,7 @@ static json_t *show_holder(const struct meta *meta, const struct volume *volume)
 	return json_pack("{s:s,s:o,s:o,s:s,s:s,s:b}", "host", row->holder_host, "pid",
 			 number(row->holder_pid), "instance", text_of_uuid(row->holder), "since",
 			 since, "mode", row->mode == ATTACH_READ_ONLY ? "read-only" : "exclusive",
-			 "alive", (int)instance_is_alive(meta, row->holder));
+			 "alive", (int)engine_is_alive(meta, row->holder));
 }
 
 uint64_t chunk_allocated_bytes(const struct meta *meta, const struct chunk *chunk)
@@ -248,7 +248,7 @@ static json_t *show_owner(const struct meta *meta, const struct chunk *chunk)
 	}
 	return json_pack("{s:s,s:o,s:o,s:b}", "host", host, "pid", number(pid), "instance",
 			 text_of_uuid(chunk->row.owner), "alive",
-			 (int)instance_is_alive(meta, chunk->row.owner));
+			 (int)engine_is_alive(meta, chunk->row.owner));
 }
 
 static json_t *show_replica(const struct meta *meta, const struct chunk *chunk, uint32_t i)

@@ -25,6 +25,17 @@ static void restart(void)
 	peer_return(f.w, &f.server);
 }
 
+/* What volume.show says, and who waits for a holder's end goes by. */
+static bool shown_alive(void)
+{
+	json_t *json = admin_ask(f.w, "volume.show", "{\"name\":\"v\"}", NULL);
+	bool alive = json_is_true(json_object_get(
+		json_object_get(json_object_get(json, "volume"), "attached"), "alive"));
+
+	json_decref(json);
+	return alive;
+}
+
 static const struct meta_volume_row *row(void)
 {
 	return &find_row(f.w, META_ROW_VOLUME, f.volume)->u.volume;
@@ -79,11 +90,13 @@ START_TEST(holder_that_only_chunk_servers_hear_keeps_others_out)
 	answer = peer_attach(f.w, &f.second, "v", false);
 	ck_assert_int_eq(answer->status, WIRE_BUSY);
 	ck_assert(strstr(answer->u.volume.text, "reaches chunk servers") != NULL);
+	ck_assert(shown_alive());
 	for (unsigned s = 0; s < 6; s++) {
 		world_tick(f.w, 1000);
 		peer_keepalive(f.w, &f.server);
 		peer_keepalive(f.w, &f.second);
 	}
+	ck_assert(!shown_alive());
 	ck_assert_int_eq(peer_attach(f.w, &f.second, "v", false)->status, WIRE_OK);
 	world_free(f.w);
 }
