@@ -1,10 +1,10 @@
 /*
  * meta_placement.c - where a new replica goes.
  *
- * Only to a chunk server that is usable, has reported, and has a little room (space is taken when data comes, not now). Among those, one that is
- * not slow; then
- * the one that shares the least with the replicas already placed (zone weighs most, then rack, then node); then the most
- * free space, counting what was promised there since its last report; then the fewest replicas; then the lowest cid.
+ * Only to a chunk server that is usable, has reported, and has a little room (space is taken when data comes, not now). Among
+ * those, one that is not slow; then the one that shares the least with the replicas already placed (zone weighs most, then rack,
+ * then node); then the most free space, counting what was promised there since its last report; then the fewest replicas; then
+ * the lowest cid.
  */
 #include "meta-service/core/meta_internal.h"
 
@@ -66,8 +66,8 @@ static bool has_room(const struct server *server)
 }
 
 /*
- * A new one says what it has once its number is durable on its disk. Before that it may die and come back as new, which is refused to a
- * disk that has replicas.
+ * A new one says what it has once its number is durable on its disk. Before that it may die and come back as new, which is
+ * refused to a disk that has replicas.
  */
 static bool may_be_chosen(const struct server *server)
 {
@@ -97,20 +97,21 @@ struct server *meta_place(struct meta *meta, const uint32_t *taken, size_t count
 	return best.server;
 }
 
-uint32_t meta_usable_servers(const struct meta *meta)
+static uint32_t count_servers(const struct meta *meta, bool (*is)(const struct server *server))
 {
 	uint32_t count = 0;
 
 	for (const struct server *s = meta->servers; s; s = s->hh.next)
-		count += server_is_usable(s);
+		count += is(s);
 	return count;
+}
+
+uint32_t meta_usable_servers(const struct meta *meta)
+{
+	return count_servers(meta, server_is_usable);
 }
 
 uint32_t meta_choosable_servers(const struct meta *meta)
 {
-	uint32_t count = 0;
-
-	for (const struct server *s = meta->servers; s; s = s->hh.next)
-		count += may_be_chosen(s);
-	return count;
+	return count_servers(meta, may_be_chosen);
 }

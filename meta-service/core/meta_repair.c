@@ -327,8 +327,8 @@ static void set_leaving(struct meta *meta, struct chunk *chunk, int at, bool lea
 }
 
 /*
- * A replica that was thought lost came back after another one had been filled for it. True while one more than wanted is there: its owner
- * evicts the one that is leaving.
+ * A replica that was thought lost came back after another one had been filled for it. True while one more than wanted is
+ * there: its owner evicts the one that is leaving.
  */
 static bool reduce(struct meta *meta, struct chunk *chunk, const struct summary *sum)
 {

@@ -2,9 +2,9 @@
  * owner_change.c - changes of the list at metad: whom to evict, when, and what the answer means.
  *
  * A replica is evicted when IO waits for it and it is refused (EVICT_REFUSED_NS), silent (EVICT_SILENT_NS), or has failed;
- * and only if at least min_replicas others have answered SYNC at our epoch; or if metad says that it is one more than wanted, and all others are there. Until metad has *answered* it counts
- * as ACTIVE. One change is asked for at a time; it names the list that it was made for, so that an answer that
- * is lost can be asked for again without harm.
+ * and only if at least min_replicas others have answered SYNC at our epoch; or if metad says that it is one more than wanted,
+ * and all others are there. Until metad has *answered* it counts as ACTIVE. One change is asked for at a time; it names the list
+ * that it was made for, so that an answer that is lost can be asked for again without harm.
  */
 #include "replica-engine/core/owner_private.h"
 

@@ -5,12 +5,12 @@
  * ranges overlap, unless both only read (SCRUB only reads its unit). A request waits for all earlier ones that it
  * conflicts with: `blockers` counts them; whoever leaves the list takes one off each later one that it conflicted
  * with. With blockers == 0 a request is READY; the pump lets ready requests go as phase, grants, window and joins allow.
- *
- * A COPY that fills reads its unit, too, and waits for writes that its source may have: those that were sent. The others, whenever they came,
- * wait for it: one that came first may itself be waiting for a grant that only comes when the replica that is being filled
- * takes the place of another one. So the pump sends no write to a unit with a COPY.
  * Ready requests never conflict with each other, so the pump may skip one that can't go yet. (A window of some hundred
  * requests is walked: cheaper than a tree at these lengths.)
+ *
+ * A COPY that fills reads its unit, too, and waits for writes that its source may have: those that were sent. The others,
+ * whenever they came, wait for it: one that came first may itself be waiting for a grant that only comes when the replica that is
+ * being filled takes the place of another one. So the pump sends no write to a unit with a COPY.
  */
 #include "replica-engine/core/owner_private.h"
 
@@ -30,7 +30,7 @@ static bool conflict(const struct owner_request *a, const struct owner_request *
 {
 	if (only_reads(a) && only_reads(b))
 		return false;
-	/* A COPY passes what its source has and its destination is not to get: see owner_join.c. Nor does it wait for what is not sent. */
+	/* A COPY passes what its source has and its destination is not to get (owner_join.c), and what was not sent. */
 	if ((a->operation == OWNER_COPY && b->generation <= a->generation) ||
 	    (b->operation == OWNER_COPY && a->generation <= b->generation))
 		return false;

@@ -8,11 +8,11 @@
  * interrupted roll-forward shows. Any change of the set of replicas during this starts over from SYNC, since
  * their positions and versions are not what they were.
  *
- * Where an ACTIVE replica can be had no more (its disk is lost, its host is gone) and can't be evicted, since fewer than min_replicas would
- * remain, the others are made level as always, and then fill the replica that metad has added, in the phase SHORT: no generation is
- * sent and nothing is read in it. Each of them holds every acknowledged write, or it would not be ACTIVE, and one of
- * them fences the former owner; so what they fill is as good as they are. With it ACTIVE there are enough to evict the other.
- * Whatever happens to the set of replicas in this phase, all starts over from SYNC.
+ * Where an ACTIVE replica can be had no more (its disk is lost, its host is gone) and can't be evicted, since fewer than
+ * min_replicas would remain, the others are made level as always, and then fill the replica that metad has added, in the phase
+ * SHORT: no generation is sent and nothing is read in it. Each of them holds every acknowledged write, or it would not be ACTIVE,
+ * and one of them fences the former owner; so what they fill is as good as they are. With it ACTIVE there are enough to evict
+ * the other. Whatever happens to the set of replicas in this phase, all starts over from SYNC.
  *
  * In the phase IO the same SYNC resumes a replica after a broken connection: its answer says what it has, and
  * what it has not answered is sent again.
@@ -230,13 +230,13 @@ static bool to_be_level(const struct owner_slot *p)
 	return p->counts && p->state != SLOT_FAILED && !p->absent;
 }
 
-static unsigned absent_count(const struct owner *o)
+static bool any_absent(const struct owner *o)
 {
-	unsigned n = 0;
-
-	FOR_EACH_SLOT (o, i)
-		n += o->slots[i].counts && o->slots[i].absent;
-	return n;
+	FOR_EACH_SLOT (o, i) {
+		if (o->slots[i].counts && o->slots[i].absent)
+			return true;
+	}
+	return false;
 }
 
 static bool level(const struct owner_slot *p, const struct owner_slot *reference)
@@ -251,7 +251,7 @@ static void start_io(struct step *s)
 	struct owner *o = s->o;
 	const struct owner_slot *reference = &o->slots[o->reference];
 
-	o->phase = absent_count(o) ? OWNER_SHORT : OWNER_IO;
+	o->phase = any_absent(o) ? OWNER_SHORT : OWNER_IO;
 	o->position = reference->position;
 	o->sent = o->settled = reference->position.generation;
 	FOR_EACH_SLOT (o, i) {
@@ -272,12 +272,12 @@ static void start_io(struct step *s)
 static bool can_be_absent(const struct step *s, unsigned slot)
 {
 	const struct owner *o = s->o;
+	unsigned others = owner_others_synced(s, slot);
 	bool fills = false;
 
 	FOR_EACH_SLOT (o, i)
 		fills |= o->slots[i].listed == REPLICA_FILLING && !o->slots[i].counts;
-	return fills && owner_others_synced(s, slot) > 0 && owner_is_out(s, slot) &&
-	       owner_others_synced(s, slot) < o->min_replicas;
+	return fills && others > 0 && others < o->min_replicas && owner_is_out(s, slot);
 }
 
 /* True if all that count have answered SYNC, but for those that are absent. */
@@ -413,10 +413,10 @@ static void roll_slot(struct step *s, unsigned slot)
 		position_message(s, slot, MSG_MEND_END);
 }
 
-/* One that can't be rolled, nor evicted: those that are left go on without it. */
-static bool leave_failed(struct step *s)
+/* Has one failed that can't be rolled, nor evicted? Those that are left go on without it. */
+static bool failed_can_be_absent(const struct step *s)
 {
-	struct owner *o = s->o;
+	const struct owner *o = s->o;
 
 	FOR_EACH_SLOT (o, i) {
 		const struct owner_slot *p = &o->slots[i];
@@ -432,7 +432,7 @@ void owner_roll_progress(struct step *s)
 	struct owner *o = s->o;
 	bool level_all = true;
 
-	if (leave_failed(s)) {
+	if (failed_can_be_absent(s)) {
 		owner_start_sync(s);
 		return;
 	}
@@ -451,7 +451,7 @@ void owner_roll_progress(struct step *s)
 		start_io(s);
 }
 
-/* It is asked again, and later each time: what is left of the replicas may be filling another one meanwhile, and would start over. */
+/* It is asked again, later each time: what is left of the replicas may be filling another one meanwhile, and would start over. */
 static void roll_failed(struct step *s, unsigned slot)
 {
 	struct owner_slot *p = &s->o->slots[slot];
