@@ -77,4 +77,17 @@ void story_level(struct story *s, const char *list, uint32_t replicas);
 /* To the phase IO with replicas 1, 2, 3 at generation 10, epoch 5, list 3. */
 void story_io(struct story *s);
 
+/* Boilerplate of a test program; it includes tests/lib/suite.h. */
+#define STORY_MAIN(suite_name, ...)                                                                \
+	int main(void)                                                                             \
+	{                                                                                          \
+		const TTest *const tests[] = {__VA_ARGS__};                                        \
+		Suite *suite = suite_create(suite_name);                                           \
+		TCase *tc = tcase_create("stories");                                               \
+                                                                                                   \
+		tcase_add_tests(tc, tests, ARRAY_SIZE(tests));                                     \
+		suite_add_tcase(suite, tc);                                                        \
+		return suite_run(suite);                                                           \
+	}
+
 #endif

@@ -393,33 +393,22 @@ START_TEST(a_list_of_a_later_epoch_ends_the_lease_at_once)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		a_replica_that_breaks_between_its_sync_and_the_comparison_is_asked_again,
-		a_unit_that_could_not_be_rolled_never_ends_the_mending,
-		mending_that_can_not_begin_is_asked_for_once,
-		a_failed_replica_that_can_not_be_evicted_is_tried_again,
-		a_full_replica_that_can_not_be_evicted_goes_on_when_it_has_room,
-		writes_that_are_held_do_not_keep_a_new_replica_from_being_filled,
-		a_bad_block_and_a_slow_replica_is_no_error,
-		a_slow_replica_and_a_bad_block_is_no_error,
-		a_reference_that_can_not_be_read_is_not_the_destinations_fault,
-		a_unit_that_no_reference_can_read_is_rolled_as_known_bad,
-		a_unit_that_is_unreadable_everywhere_is_filled_as_known_bad,
-		what_one_source_can_not_read_is_filled_from_the_other,
-		a_source_that_says_something_else_makes_nothing_known_bad,
-		a_replica_that_never_answers_sync_does_not_hold_reads,
-		a_create_that_is_lost_with_its_connection_is_sent_again,
-		one_more_than_wanted_is_evicted_when_all_others_are_there,
-		a_promise_is_believed_for_as_long_as_promises_are,
-		an_old_taken_list_does_not_end_a_new_lease,
-		a_list_of_a_later_epoch_ends_the_lease_at_once,
-	};
-	Suite *suite = suite_create("owner, faults");
-	TCase *tc = tcase_create("stories");
-
-	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
-	suite_add_tcase(suite, tc);
-	return suite_run(suite);
-}
+STORY_MAIN("owner, faults",
+	   a_replica_that_breaks_between_its_sync_and_the_comparison_is_asked_again,
+	   a_unit_that_could_not_be_rolled_never_ends_the_mending,
+	   mending_that_can_not_begin_is_asked_for_once,
+	   a_failed_replica_that_can_not_be_evicted_is_tried_again,
+	   a_full_replica_that_can_not_be_evicted_goes_on_when_it_has_room,
+	   writes_that_are_held_do_not_keep_a_new_replica_from_being_filled,
+	   a_bad_block_and_a_slow_replica_is_no_error, a_slow_replica_and_a_bad_block_is_no_error,
+	   a_reference_that_can_not_be_read_is_not_the_destinations_fault,
+	   a_unit_that_no_reference_can_read_is_rolled_as_known_bad,
+	   a_unit_that_is_unreadable_everywhere_is_filled_as_known_bad,
+	   what_one_source_can_not_read_is_filled_from_the_other,
+	   a_source_that_says_something_else_makes_nothing_known_bad,
+	   a_replica_that_never_answers_sync_does_not_hold_reads,
+	   a_create_that_is_lost_with_its_connection_is_sent_again,
+	   one_more_than_wanted_is_evicted_when_all_others_are_there,
+	   a_promise_is_believed_for_as_long_as_promises_are,
+	   an_old_taken_list_does_not_end_a_new_lease,
+	   a_list_of_a_later_epoch_ends_the_lease_at_once)

@@ -212,25 +212,13 @@ START_TEST(giving_the_lease_back_or_losing_it_ends_the_scrub)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		every_unit_that_was_written_is_read_at_all_replicas,
-		bad_copies_are_repaired_from_good_ones_also_crosswise,
-		what_is_bad_everywhere_is_named,
-		a_disk_error_is_a_bad_copy_of_the_whole_unit,
-		good_copies_that_differ_are_decided_by_the_majority_or_named,
-		a_replica_that_has_lost_a_write_is_evicted,
-		where_too_few_are_left_a_lost_write_is_named_and_holds_nothing,
-		a_write_waits_for_the_comparison_of_its_unit,
-		a_silent_replica_holds_up_writes_for_a_moment_and_is_read_again,
-		a_replica_that_goes_away_meanwhile_is_waited_for_and_then_left_out,
-		giving_the_lease_back_or_losing_it_ends_the_scrub,
-	};
-	Suite *suite = suite_create("owner, scrub");
-	TCase *tc = tcase_create("stories");
-
-	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
-	suite_add_tcase(suite, tc);
-	return suite_run(suite);
-}
+STORY_MAIN("owner, scrub", every_unit_that_was_written_is_read_at_all_replicas,
+	   bad_copies_are_repaired_from_good_ones_also_crosswise, what_is_bad_everywhere_is_named,
+	   a_disk_error_is_a_bad_copy_of_the_whole_unit,
+	   good_copies_that_differ_are_decided_by_the_majority_or_named,
+	   a_replica_that_has_lost_a_write_is_evicted,
+	   where_too_few_are_left_a_lost_write_is_named_and_holds_nothing,
+	   a_write_waits_for_the_comparison_of_its_unit,
+	   a_silent_replica_holds_up_writes_for_a_moment_and_is_read_again,
+	   a_replica_that_goes_away_meanwhile_is_waited_for_and_then_left_out,
+	   giving_the_lease_back_or_losing_it_ends_the_scrub)

@@ -255,24 +255,11 @@ START_TEST(what_waits_for_a_grant_does_not_keep_a_new_replica_from_being_filled)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		what_is_left_fills_another_and_io_begins_when_the_lost_one_is_evicted,
-		nothing_is_written_read_or_scrubbed_meanwhile,
-		one_that_comes_back_takes_part_from_the_start,
-		a_failed_one_is_asked_again_and_again,
-		without_its_source_it_starts_over,
-		a_promotion_that_is_refused_is_tried_from_the_start,
-		those_that_are_left_are_made_level_first,
-		one_that_can_not_be_made_level_is_done_without,
-		it_is_the_last_resort,
-		what_waits_for_a_grant_does_not_keep_a_new_replica_from_being_filled,
-	};
-	Suite *suite = suite_create("owner, short of replicas");
-	TCase *tc = tcase_create("stories");
-
-	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
-	suite_add_tcase(suite, tc);
-	return suite_run(suite);
-}
+STORY_MAIN("owner, short of replicas",
+	   what_is_left_fills_another_and_io_begins_when_the_lost_one_is_evicted,
+	   nothing_is_written_read_or_scrubbed_meanwhile,
+	   one_that_comes_back_takes_part_from_the_start, a_failed_one_is_asked_again_and_again,
+	   without_its_source_it_starts_over, a_promotion_that_is_refused_is_tried_from_the_start,
+	   those_that_are_left_are_made_level_first, one_that_can_not_be_made_level_is_done_without,
+	   it_is_the_last_resort,
+	   what_waits_for_a_grant_does_not_keep_a_new_replica_from_being_filled)
