@@ -1,186 +1,15 @@
-/* faults.c - see faults.h. */
-#include "tests/sim/faults.h"
+/* faults.c - see faults.h: each fault, from its beginning to its end, and the schedule. */
+#include "tests/sim/faults_private.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/rest.h"
 #include "tests/sim/users.h"
 
-/* ---- processes and machines ---- */
-
-void node_hold_down(struct node *n)
-{
-	n->faults++;
-	sim_cancel(&n->cluster->sim, &n->restart);
-}
-
-static void node_start(struct node *n)
-{
-	struct cluster *c = n->cluster;
-
-	if (n->faults || !n->process->host->up)
-		return;
-	switch (n->process->name[0]) {
-	case 'c':
-		cluster_start_server(c, n->number);
-		break;
-	case 'm':
-		cluster_start_metad(c, n->number);
-		break;
-	case 'e':
-		cluster_start_engine(c, n->number);
-		break;
-	}
-}
-
-void node_let_up(struct node *n)
-{
-	if (n->faults && --n->faults == 0)
-		node_start(n);
-}
-
-static void node_kill_any(struct node *n, bool power)
-{
-	struct cluster *c = n->cluster;
-
-	n->pauses = 0;
-	switch (n->process->name[0]) {
-	case 'c':
-		cluster_kill_server(c, n->number, power);
-		break;
-	case 'm':
-		cluster_kill_metad(c, n->number, power);
-		break;
-	case 'e':
-		cluster_kill_engine(c, n->number, power);
-		break;
-	}
-}
-
-/* Calls visit for all nodes, in a fixed order. */
-static void each_node(struct cluster *c, void (*visit)(struct node *n, void *context),
-		      void *context)
-{
-	for (unsigned i = 0; i < c->params.metads; i++)
-		visit(&c->metads[i].node, context);
-	for (unsigned i = 0; i < c->params.servers; i++)
-		visit(&c->servers[i].node, context);
-	for (unsigned i = 0; i < c->params.engines; i++)
-		visit(&c->engines[i].node, context);
-}
-
-struct search {
-	const struct sim_process *process;
-	struct node *found;
-};
-
-static void find_visit(struct node *n, void *context)
-{
-	struct search *s = context;
-
-	if (n->process == s->process)
-		s->found = n;
-}
-
-static struct node *node_of(struct cluster *c, const struct sim_process *process)
-{
-	struct search s = {.process = process};
-
-	each_node(c, find_visit, &s);
-	return s.found;
-}
-
-/* It dies and something starts it again: soon, or some seconds later. */
-static void node_kill_and_restart(struct node *n)
-{
-	struct cluster *c = n->cluster;
-
-	if (!n->process->running)
-		return;
-	node_kill_any(n, false);
-	if (!n->faults)
-		sim_schedule(&c->sim, &n->restart, NULL,
-			     c->sim.now_ns + (100 + 300 * (c->sim.order % 8)) * NS_PER_MS,
-			     "restart");
-}
-
-static void off_if_on_host(struct node *n, void *context)
-{
-	if (n->process->host != context)
-		return;
-	node_hold_down(n);
-	node_kill_any(n, true);
-}
-
-static void up_if_on_host(struct node *n, void *context)
-{
-	if (n->process->host == context)
-		node_let_up(n);
-}
-
-void host_power_off(struct cluster *c, unsigned host)
-{
-	c->sim.hosts[host].up = false;
-	c->sim.hosts[host].off++;
-	each_node(c, off_if_on_host, &c->sim.hosts[host]);
-	c->sim.totals.power_cuts++;
-}
-
-void host_power_on(struct cluster *c, unsigned host)
-{
-	struct sim_host *h = &c->sim.hosts[host];
-
-	if (h->off && --h->off == 0) {
-		/* CLOCK_BOOTTIME begins anew. */
-		h->up = true;
-		h->booted_ns = c->sim.now_ns;
-		h->booted_local_ns = 3 * NS_PER_S;
-	}
-	each_node(c, up_if_on_host, h);
-}
-
-void node_pause(struct node *n)
-{
-	n->pauses++;
-	if (n->process->running && !n->process->paused) {
-		sim_trace(&n->cluster->sim, "%s is paused", n->process->name);
-		sim_process_pause(n->process);
-	}
-	n->cluster->sim.totals.pauses++;
-}
-
-void node_continue(struct node *n)
-{
-	if (n->pauses && --n->pauses)
-		return;
-	if (n->process->running && n->process->paused) {
-		sim_trace(&n->cluster->sim, "%s goes on", n->process->name);
-		sim_process_continue(n->process);
-	}
-}
-
-void power_off_all(struct cluster *c)
-{
-	/* Hosts of faults that are under way may be off already: they get one more reason. */
-	for (unsigned i = 0; i < c->params.servers + c->params.metads +
-					 (c->params.colocated ? 0 : c->params.engines);
-	     i++)
-		host_power_off(c, i);
-	if (c->params.colocated) {
-		for (unsigned i = c->params.servers; i < c->params.engines; i++)
-			host_power_off(c, c->engines[i].node.process->host->index);
-	}
-}
-
-void power_on_all(struct cluster *c)
-{
-	for (unsigned i = 0; i < c->sim.host_count; i++) {
-		if (&c->sim.hosts[i] != c->sim.processes[c->sim.process_count - 1].host)
-			host_power_on(c, i);
-	}
-}
-
 /* ---- one fault ---- */
 
-/* A disk may be replaced only while every chunk on it has another ACTIVE copy, on a disk that was not replaced and does not lie, or is being deleted. */
+/*
+ * A disk may be replaced only while every chunk on it has another ACTIVE copy, on a disk that was not replaced and does not lie,
+ * or is being deleted.
+ */
 static bool disk_is_spare(const struct cluster *c, unsigned server)
 {
 	const struct meta_chunk_row *row;
@@ -207,15 +36,19 @@ static bool disk_is_spare(const struct cluster *c, unsigned server)
 	return true;
 }
 
+static bool replace_disk_if_spare(struct cluster *c, unsigned server)
+{
+	if (!disk_is_spare(c, server))
+		return false;
+	node_kill_any(&c->servers[server].node, false);
+	cluster_replace_disk(c, server);
+	return true;
+}
+
 void server_replace_dead_disk(struct cluster *c, unsigned server)
 {
-	struct sim_server *s = &c->servers[server];
-
-	if (!disk_is_spare(c, server))
-		return;
-	node_kill_any(&s->node, false);
-	cluster_replace_disk(c, server);
-	node_start(&s->node);
+	if (replace_disk_if_spare(c, server))
+		node_start(&c->servers[server].node);
 }
 
 static void isolate(struct cluster *c, const struct fault *f,
@@ -300,10 +133,7 @@ static void begin_disk(struct cluster *c, const struct fault *f)
 		break;
 	case FAULT_DISK_REPLACED:
 		node_hold_down(&s->node);
-		if (!disk_is_spare(c, f->target))
-			break;
-		node_kill_any(&s->node, false);
-		cluster_replace_disk(c, f->target);
+		replace_disk_if_spare(c, f->target);
 		break;
 	default:
 		break;
@@ -311,436 +141,13 @@ static void begin_disk(struct cluster *c, const struct fault *f)
 	c->sim.totals.disk_faults++;
 }
 
-static void take_over(struct cluster *c, const struct fault *f)
+void fault_take_over(struct cluster *c, const struct fault *f)
 {
 	struct sim_engine *e = &c->engines[f->other];
 
 	if (e->engine && !e->stopping && !e->node.process->paused && !e->users[f->target] &&
 	    c->volumes[f->target].created)
 		user_attach(c, f->other, f->target, f->how % 4 != 0);
-}
-
-/*
- * DEPOSE: the holder of a volume and whoever takes it from it see different parts of the cluster, as they do when networks
- * split and processes come and go at the same time. One of a chunk's replicas is the pivot. First act: the holder is cut off from metad (bit 0),
- * and from some servers; the taker from all but the pivot, or from some. Second act, up to 4 s later: the holder is cut off from the pivot, or
- * from some more, and the pivot, or some, are killed and started again at once.
- */
-static bool some(const struct fault *f, unsigned server, unsigned shift)
-{
-	return f->how >> (16 + (server + shift) % 16) & 1;
-}
-
-static void depose_cut(struct fault_event *event, unsigned from, unsigned to)
-{
-	if (from == to || event->link_count == ARRAY_SIZE(event->links))
-		return;
-	event->links[event->link_count][0] = (uint8_t)from;
-	event->links[event->link_count++][1] = (uint8_t)to;
-	net_link_cut(event->cluster->sim.net, from, to);
-}
-
-static void depose_cut_both(struct fault_event *event, unsigned a, unsigned b, bool one_way)
-{
-	depose_cut(event, a, b);
-	if (!one_way)
-		depose_cut(event, b, a);
-}
-
-/* A chunk server with a replica of the volume's first or second chunk; the one that reads prefer, or any. */
-static unsigned pick_pivot(const struct cluster *c, const struct fault *f, bool reader)
-{
-	const struct meta_chunk_row *row = cluster_chunk(c, f->target, f->how >> 9 & 1);
-	int server = -1;
-
-	if (row && row->replica_count) {
-		uint64_t which = reader ? row->chunk : f->how >> 10 & 3;
-
-		server = cluster_server_of_cid(c, row->replicas[which % row->replica_count].cid);
-	}
-	return server < 0 ? f->how % c->params.servers : (unsigned)server;
-}
-
-static struct node *node_of_user(struct cluster *c, const struct user *user)
-{
-	for (unsigned i = 0; i < c->params.engines; i++) {
-		for (unsigned v = 0; v < SIM_VOLUMES_MAX; v++) {
-			if (c->engines[i].users[v] == user)
-				return &c->engines[i].node;
-		}
-	}
-	return NULL;
-}
-
-static void add_victim(struct fault_event *event, struct node *n, bool paused)
-{
-	if (event->victim_count == ARRAY_SIZE(event->victims) || !n->process->running)
-		return;
-	event->victims[event->victim_count].paused = paused;
-	event->victims[event->victim_count++].node = n;
-}
-
-/* Down until the fault ends. */
-static void hold_victim(struct fault_event *event, struct node *n, bool power)
-{
-	if (!n->process->running)
-		return;
-	add_victim(event, n, false);
-	node_hold_down(n);
-	node_kill_any(n, power);
-}
-
-static void pause_victim(struct fault_event *event, struct node *n)
-{
-	if (!n->process->running)
-		return;
-	add_victim(event, n, true);
-	node_pause(n);
-}
-
-static void victims_go_on(struct fault_event *event)
-{
-	while (event->victim_count) {
-		struct node *n = event->victims[--event->victim_count].node;
-
-		if (event->victims[event->victim_count].paused)
-			node_continue(n);
-		else
-			node_let_up(n);
-	}
-}
-
-static void watch(struct fault_event *event)
-{
-	event->watching = true;
-	event->cluster->listening++;
-}
-
-static void unwatch(struct fault_event *event)
-{
-	if (event->watching)
-		event->cluster->listening--;
-	event->watching = false;
-}
-
-static void try_again(struct sim_event *at)
-{
-	struct fault_event *event = container_of(at, struct fault_event, second);
-	struct cluster *c = event->cluster;
-
-	sim_cancel(&c->sim, &event->end);
-	fault_begin(c, event->number);
-	sim_schedule(&c->sim, &event->end, NULL,
-		     c->sim.now_ns + c->params.faults[event->number].lasts_ns, "fault ends");
-}
-
-/* Nobody has the volume: the fault begins when somebody does. */
-static void try_later(struct fault_event *event)
-{
-	if (event->retries++ > 100)
-		return;
-	event->second.run = try_again;
-	event->cluster->sim.totals.faults--; /* it is counted when it begins */
-	sim_schedule(&event->cluster->sim, &event->second, NULL,
-		     event->cluster->sim.now_ns + 200 * NS_PER_MS, "fault");
-}
-
-static void depose_sleep(struct sim_event *at)
-{
-	struct fault_event *event = container_of(at, struct fault_event, fire);
-
-	pause_victim(event, event->sender);
-}
-
-static void depose_second(struct sim_event *at)
-{
-	struct fault_event *event = container_of(at, struct fault_event, second);
-	struct cluster *c = event->cluster;
-	const struct fault *f = &c->params.faults[event->number];
-
-	for (unsigned i = 0; i < c->params.servers; i++) {
-		bool pivot = i == event->pivot;
-
-		if (f->how & DEPOSE_SECOND &&
-		    (f->how & DEPOSE_SECOND_PIVOT ? pivot : some(f, i, 3)))
-			depose_cut_both(event, event->holder,
-					c->servers[i].node.process->host->index, false);
-		if (!(f->how & DEPOSE_RESTART) ||
-		    !(f->how & DEPOSE_RESTART_PIVOT ? pivot : some(f, i, 8)))
-			continue;
-		if (f->how & DEPOSE_POWER) {
-			host_power_off(c, c->servers[i].node.process->host->index);
-			host_power_on(c, c->servers[i].node.process->host->index);
-			continue;
-		}
-		node_hold_down(&c->servers[i].node);
-		node_kill_any(&c->servers[i].node, false);
-		node_let_up(&c->servers[i].node);
-	}
-}
-
-static void depose(struct cluster *c, struct fault_event *event, const struct fault *f)
-{
-	struct user *user = user_of_volume(c, f->target);
-	unsigned taker = c->engines[f->other].node.process->host->index;
-
-	if (!user) {
-		try_later(event);
-		return;
-	}
-	event->holder = user_host(user);
-	event->pivot = pick_pivot(c, f, f->how & DEPOSE_SLEEP);
-	for (unsigned i = 0; f->how & DEPOSE_META && i < c->params.metads; i++)
-		depose_cut_both(event, event->holder, c->metads[i].node.process->host->index,
-				f->how & DEPOSE_ONE_WAY);
-	for (unsigned i = 0; i < c->params.servers; i++) {
-		unsigned server = c->servers[i].node.process->host->index;
-
-		if (f->how & DEPOSE_SERVERS && some(f, i, 0))
-			depose_cut_both(event, event->holder, server, f->how & DEPOSE_ONE_WAY);
-		if (f->how & DEPOSE_TAKER && taker != event->holder &&
-		    (f->how & DEPOSE_TAKER_PIVOT ? i != event->pivot : some(f, i, 11)))
-			depose_cut_both(event, taker, server, false);
-	}
-	c->sim.totals.partitions++;
-	if (f->how & DEPOSE_SLEEP) {
-		/* What it sends to the pivot now comes when it has been deposed. */
-		depose_cut(event, event->holder,
-			   c->servers[event->pivot].node.process->host->index);
-		event->sender = node_of_user(c, user);
-		event->fire.run = depose_sleep;
-		sim_schedule(&c->sim, &event->fire, NULL,
-			     c->sim.now_ns + (NS_PER_MS << 3 * (f->how >> 14 & 3)), "sleep");
-	}
-	take_over(c, f);
-	event->second.run = depose_second;
-	if (f->more & 127)
-		watch(event);
-	else
-		sim_schedule(&c->sim, &event->second, NULL,
-			     c->sim.now_ns + f->lasts_ns % (8 * NS_PER_S), "second act");
-}
-
-static void heal_links(struct fault_event *event)
-{
-	while (event->link_count) {
-		const uint8_t *link = event->links[--event->link_count];
-
-		net_link_heal(event->cluster->sim.net, link[0], link[1]);
-	}
-}
-
-static void depose_end(struct fault_event *event)
-{
-	sim_cancel(&event->cluster->sim, &event->second);
-	sim_cancel(&event->cluster->sim, &event->fire);
-	unwatch(event);
-	heal_links(event);
-	victims_go_on(event);
-}
-
-static void depose_message(struct fault_event *event, const struct fault *f,
-			   const struct sim_message *m)
-{
-	struct cluster *c = event->cluster;
-	const struct sim_process *taker = c->engines[f->other].node.process;
-
-	if (m->type != (f->more & 127) || m->delivered == (f->more >> 7 & 1) || m->waits ||
-	    (m->from != taker && m->to != taker))
-		return;
-	unwatch(event);
-	/* At once, or up to a second later. */
-	sim_schedule(&c->sim, &event->second, NULL,
-		     c->sim.now_ns +
-			     (f->lasts_ns % 3 ? f->lasts_ns % 16 * 40000 : f->lasts_ns % NS_PER_S),
-		     "second act");
-}
-
-/* ---- churn ---- */
-
-/* One after another: who has been down comes back and is filled again, as the next one goes. */
-static void churn_on(struct sim_event *at)
-{
-	struct fault_event *event = container_of(at, struct fault_event, second);
-	struct cluster *c = event->cluster;
-	const struct fault *f = &c->params.faults[event->number];
-
-	victims_go_on(event);
-	hold_victim(event, &c->servers[(f->target + event->skip++) % c->params.servers].node,
-		    f->how & 1);
-	sim_schedule(&c->sim, &event->second, NULL,
-		     c->sim.now_ns + (1500 + f->how % 4096) * NS_PER_MS, "churn");
-}
-
-static void churn_end(struct fault_event *event)
-{
-	sim_cancel(&event->cluster->sim, &event->second);
-	victims_go_on(event);
-}
-
-/* ---- heirs ---- */
-
-/*
- * HEIRS: holders of a volume die one after another, each as it matters most to the next. First act: the holder reaches only one replica of
- * a chunk, the pivot, or some; what it writes is there alone. Second act: it dies, or stands still, perhaps the pivot with it, and
- * another engine takes the volume. Third act: as a message about making replicas level comes to or from an engine, that
- * one dies, perhaps the pivot with it, and perhaps the others lose power. Whoever is left goes on.
- */
-static void heirs_slow(struct fault_event *event, const struct fault *f, uint32_t times)
-{
-	struct cluster *c = event->cluster;
-	unsigned slow = (event->pivot + 1) % c->params.servers;
-
-	if (HEIRS_SLOW(f->more))
-		net_host_slow(c->sim.net, c->servers[slow].node.process->host->index, times);
-}
-
-static void heirs_second(struct sim_event *at)
-{
-	struct fault_event *event = container_of(at, struct fault_event, second);
-	struct cluster *c = event->cluster;
-	const struct fault *f = &c->params.faults[event->number];
-	struct node *holder = event->sender;
-	unsigned taker = f->other;
-
-	sim_trace(&c->sim, "fault %u heirs: second act", event->number);
-	unwatch(event);
-	event->second_done = true;
-	heirs_slow(event, f, 20 + f->how % 64);
-	if (f->how & HEIRS_PAUSE)
-		pause_victim(event, holder);
-	else
-		hold_victim(event, holder, !(f->how & HEIRS_STAYS_CUT));
-	if (f->how & HEIRS_PIVOT_FIRST)
-		hold_victim(event, &c->servers[event->pivot].node, false);
-	/* What it had sent into the cut links is lost with it, or late. */
-	if (!(f->how & (HEIRS_STAYS_CUT | HEIRS_PAUSE)))
-		heal_links(event);
-	if (c->params.engines == 1)
-		victims_go_on(event);
-	else if (taker == holder->number)
-		taker = (taker + 1) % c->params.engines;
-	if (f->how & HEIRS_DISK) {
-		event->dead_disk = 1 + (event->pivot + 1) % c->params.servers;
-		sim_disk_fail_writes(c->servers[event->dead_disk - 1].disk, true);
-	}
-	if (c->engines[taker].engine && !c->engines[taker].stopping &&
-	    !c->engines[taker].node.process->paused && !c->engines[taker].users[f->target] &&
-	    c->volumes[f->target].created)
-		user_attach(c, taker, f->target, true);
-	watch(event);
-	event->skip = f->more >> 8 & 7;
-}
-
-/* A chunk server whose disk has failed ends it for good: it needs a new start. */
-static void disk_lives(struct fault_event *event)
-{
-	struct sim_server *s;
-
-	if (!event->dead_disk)
-		return;
-	s = &event->cluster->servers[event->dead_disk - 1];
-	event->dead_disk = 0;
-	sim_disk_fail_writes(s->disk, false);
-	node_kill_and_restart(&s->node);
-}
-
-static void heirs_third(struct sim_event *at)
-{
-	struct fault_event *event = container_of(at, struct fault_event, fire);
-	struct cluster *c = event->cluster;
-	const struct fault *f = &c->params.faults[event->number];
-	struct node *heir = event->sender;
-
-	sim_trace(&c->sim, "fault %u heirs: third act", event->number);
-	if (c->params.engines > 2)
-		hold_victim(event, heir, f->how & HEIRS_POWER);
-	else
-		node_kill_and_restart(heir);
-	if (f->how & HEIRS_PIVOT_LAST)
-		hold_victim(event, &c->servers[event->pivot].node, false);
-	disk_lives(event);
-	heirs_slow(event, f, 1);
-	for (unsigned i = 0; f->how & HEIRS_POWER && i < c->params.servers; i++) {
-		unsigned host = c->servers[i].node.process->host->index;
-
-		if (i == event->pivot || !some(f, i, 5))
-			continue;
-		host_power_off(c, host);
-		host_power_on(c, host);
-	}
-}
-
-static void heirs(struct cluster *c, struct fault_event *event, const struct fault *f)
-{
-	struct user *user = user_of_volume(c, f->target);
-	uint64_t window_ns = (10 * NS_PER_MS << (f->how >> 13 & 7)) +
-			     f->lasts_ns % (10 * NS_PER_MS << (f->how >> 13 & 7));
-
-	if (!user || user_paused(user)) {
-		try_later(event);
-		return;
-	}
-	event->sender = node_of_user(c, user);
-	event->pivot = pick_pivot(c, f, f->how & HEIRS_READER);
-	for (unsigned i = 0; i < c->params.servers; i++) {
-		if (f->how & HEIRS_SOME ? some(f, i, 0) : i != event->pivot)
-			depose_cut_both(event, user_host(user),
-					c->servers[i].node.process->host->index,
-					f->how & HEIRS_ONE_WAY);
-	}
-	c->sim.totals.partitions++;
-	event->second.run = heirs_second;
-	event->fire.run = heirs_third;
-	/* When so many writes have come to the pivot, or by time: from 10 ms to 2.5 s. */
-	if (f->lasts_ns & 1) {
-		watch(event);
-		event->skip = f->how >> 13 & 7;
-		window_ns = 3 * NS_PER_S;
-	}
-	sim_schedule(&c->sim, &event->second, NULL, c->sim.now_ns + window_ns, "second act");
-}
-
-static void heirs_end(struct fault_event *event)
-{
-	struct cluster *c = event->cluster;
-
-	sim_cancel(&c->sim, &event->second);
-	sim_cancel(&c->sim, &event->fire);
-	unwatch(event);
-	disk_lives(event);
-	if (event->second_done)
-		heirs_slow(event, &c->params.faults[event->number], 1);
-	heal_links(event);
-	victims_go_on(event);
-}
-
-static void heirs_message(struct fault_event *event, const struct fault *f,
-			  const struct sim_message *m)
-{
-	struct cluster *c = event->cluster;
-	const struct sim_process *engine = m->from->name[0] == 'e' ? m->from : m->to;
-
-	if (!event->second_done) {
-		if (m->type != MSG_WRITE || !m->delivered || m->from != event->sender->process ||
-		    m->to != c->servers[event->pivot].node.process || event->skip--)
-			return;
-		unwatch(event);
-		sim_schedule(&c->sim, &event->second, NULL,
-			     c->sim.now_ns + f->lasts_ns % 32 * 50000, "second act");
-		return;
-	}
-	if (!m->delivered || m->waits || m->type != (f->more & 127) || engine->name[0] != 'e' ||
-	    (c->params.engines > 1 && engine == event->sender->process))
-		return;
-	if (event->skip) {
-		event->skip--;
-		return;
-	}
-	unwatch(event);
-	event->sender = node_of(c, engine);
-	sim_schedule(&c->sim, &event->fire, NULL, c->sim.now_ns + f->lasts_ns % 16 * 40000,
-		     "third act");
 }
 
 /* ---- at a message ---- */
@@ -776,7 +183,7 @@ static void hold_back(struct cluster *c, struct fault_event *e, const struct fau
 		return;
 	sim_reach(&c->sim, REACHED_HELD_BACK);
 	c->sim.totals.breaks++;
-	watch(e);
+	fault_watch(e);
 	if (f->more & AT_CONCERNED) {
 		e->second.run = concerned_dies;
 		sim_schedule(&c->sim, &e->second, NULL,
@@ -788,7 +195,7 @@ static void let_go(struct cluster *c, struct fault_event *e)
 {
 	if (!e->watching)
 		return;
-	unwatch(e);
+	fault_unwatch(e);
 	net_release(c->sim.net, e->connection);
 }
 
@@ -808,25 +215,26 @@ static void fire_run(struct sim_event *event)
 	switch (action) {
 	case AT_KILL_SENDER:
 	case AT_POWER_SENDER:
-		hold_victim(e, e->sender, action == AT_POWER_SENDER);
+		fault_hold_victim(e, e->sender, action == AT_POWER_SENDER);
 		break;
 	case AT_KILL_RECEIVER:
 	case AT_POWER_RECEIVER:
-		hold_victim(e, e->receiver, action == AT_POWER_RECEIVER);
+		fault_hold_victim(e, e->receiver, action == AT_POWER_RECEIVER);
 		break;
 	case AT_KILL_BOTH:
-		hold_victim(e, e->sender, false);
-		hold_victim(e, e->receiver, false);
+		fault_hold_victim(e, e->sender, false);
+		fault_hold_victim(e, e->receiver, false);
 		break;
 	case AT_KILL_SENDER_AND_OTHER:
-		hold_victim(e, e->sender, false);
-		hold_victim(e, &c->servers[AT_OTHER(f->more) % c->params.servers].node, false);
+		fault_hold_victim(e, e->sender, false);
+		fault_hold_victim(e, &c->servers[AT_OTHER(f->more) % c->params.servers].node,
+				  false);
 		break;
 	case AT_PAUSE_SENDER:
-		pause_victim(e, e->sender);
+		fault_pause_victim(e, e->sender);
 		break;
 	case AT_PAUSE_RECEIVER:
-		pause_victim(e, e->receiver);
+		fault_pause_victim(e, e->receiver);
 		break;
 	case AT_BREAK:
 		c->sim.totals.breaks += net_break(c->sim.net, e->sender->process->host->index,
@@ -845,7 +253,7 @@ static void fire_end(struct cluster *c, struct fault_event *e)
 {
 	sim_cancel(&c->sim, &e->second);
 	let_go(c, e);
-	victims_go_on(e);
+	fault_victims_go_on(e);
 }
 
 static void disarm(struct fault_event *e)
@@ -976,7 +384,7 @@ void fault_begin(struct cluster *c, uint32_t number)
 		sim_rows_set_slow(c->rows, 2 + f->how % 50);
 		break;
 	case FAULT_TAKEOVER:
-		take_over(c, f);
+		fault_take_over(c, f);
 		break;
 	case FAULT_DEPOSE:
 		depose(c, &c->fault_events[number], f);
@@ -1146,6 +554,6 @@ void faults_end_all(struct cluster *c)
 		c->sim.hosts[i].up = true;
 		c->sim.hosts[i].off = 0;
 	}
-	each_node(c, back_to_normal, NULL);
+	node_each(c, back_to_normal, NULL);
 	sim_trace(&c->sim, "all faults have ended");
 }

@@ -7,123 +7,38 @@
  * A connection has two ends, each with an outbox and an inbox, and a wire for each direction. A CLOSE item travels on the wire
  * as frames do, behind them.
  */
-#include "tests/sim/net.h"
-#include "proto/frame.h"
-#include "proto/msg.h"
+#include "tests/sim/net_private.h"
 #include "common/base/crc.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define ADDRESS_MAX 128
-
-enum item_kind {
-	ITEM_FRAME,
-	ITEM_CLOSE,
-};
-
-struct item {
-	enum item_kind kind;
-	int error;
-	uint8_t header[FRAME_HEADER_BYTES];
-	struct io_frame frame; /* body is ours, payload holds a reference */
-	uint32_t payload_crc;  /* as it was at send */
-	uint64_t arrives_ns;
-	uint32_t bytes;
-	TAILQ_ENTRY(item) link;
-};
-TAILQ_HEAD(items, item);
-
-enum end_state {
-	END_CONNECTING,
-	END_OPEN,
-	END_CLOSED, /* its user has been told, or has closed it, or is dead */
-};
-
-struct connection;
-
-struct io_conn {
-	struct connection *connection;
-	struct sim_process *process;
-	unsigned host;
-	enum end_state state;
-	bool accepting; /* accepted() has not been called yet */
-	bool power_lost;
-	bool held; /* nothing from this end arrives: net_hold */
-	const struct io_conn_ops *ops;
-	void *context;
-	struct items outbox, wire, inbox; /* wire: from this end to the other */
-	size_t outbox_bytes, wire_bytes, inbox_bytes;
-	uint64_t last_arrival_ns;
-	uint64_t stalled_since_ns;
-	uint64_t retry_ns;
-	struct sim_event departure, arrival, delivery;
-	char peer[ADDRESS_MAX];
-};
-
-struct connection {
-	struct sim_net *net;
-	uint64_t id;
-	struct io_conn end[2]; /* 0 connects, 1 accepts */
-	struct prng random;
-	bool broken;
-	bool local;
-	bool syn_pending;
-	char address[ADDRESS_MAX];
-	uint64_t asked_ns;
-	struct sim_event syn, opened, accept;
-	struct io_listener *listener;
-	TAILQ_ENTRY(connection) link;
-};
-TAILQ_HEAD(connections, connection);
-
-struct io_listener {
-	struct sim_net *net;
-	struct sim_process *process;
-	char address[ADDRESS_MAX];
-	void (*accepted)(void *context, struct io_conn *conn);
-	void *context;
-	TAILQ_ENTRY(io_listener) link;
-};
-
-struct sim_net {
-	struct sim *sim;
-	struct net_character character;
-	struct net_watch watch;
-	struct connections connections, gone;
-	TAILQ_HEAD(, io_listener) listeners;
-	uint64_t next_id;
-	uint32_t cut[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
-	uint32_t slow[SIM_HOSTS_MAX];
-};
-
 #define CONNECT_TIMEOUT_NS (20 * NS_PER_S)
 #define STALL_TIMEOUT_NS   (60 * NS_PER_S)
 
 static void arrival_run(struct sim_event *event);
-static void end_hears(struct io_conn *end, int error);
 static void delivery_run(struct sim_event *event);
 static void departure_run(struct sim_event *event);
 
-static struct io_conn *other(struct io_conn *end)
+struct io_conn *net_other(struct io_conn *end)
 {
 	return &end->connection->end[end == &end->connection->end[0]];
 }
 
-static void item_free(struct item *item)
+void net_item_free(struct item *item)
 {
 	free((void *)(uintptr_t)item->frame.body);
 	slice_unref(&item->frame.payload);
 	free(item);
 }
 
-static void items_drop(struct items *items, size_t *bytes)
+void net_items_drop(struct items *items, size_t *bytes)
 {
 	struct item *item;
 
 	while ((item = TAILQ_FIRST(items))) {
 		TAILQ_REMOVE(items, item, link);
-		item_free(item);
+		net_item_free(item);
 	}
 	*bytes = 0;
 }
@@ -136,8 +51,8 @@ static void end_drop(struct io_conn *end)
 	end->accepting = false;
 	sim_cancel(sim, &end->departure);
 	sim_cancel(sim, &end->delivery);
-	items_drop(&end->outbox, &end->outbox_bytes);
-	items_drop(&end->inbox, &end->inbox_bytes);
+	net_items_drop(&end->outbox, &end->outbox_bytes);
+	net_items_drop(&end->inbox, &end->inbox_bytes);
 }
 
 /* A connection that both ends have left keeps only its struct, until the end of the run. */
@@ -149,7 +64,7 @@ static void retire_if_over(struct connection *c)
 		return;
 	for (int i = 0; i < 2; i++) {
 		sim_cancel(c->net->sim, &c->end[i].arrival);
-		items_drop(&c->end[i].wire, &c->end[i].wire_bytes);
+		net_items_drop(&c->end[i].wire, &c->end[i].wire_bytes);
 	}
 	TAILQ_REMOVE(&c->net->connections, c, link);
 	TAILQ_INSERT_TAIL(&c->net->gone, c, link);
@@ -169,7 +84,7 @@ static uint64_t delay_of(struct io_conn *from, uint32_t bytes)
 	     bytes * NS_PER_S / ch->bytes_per_s;
 	if (ch->spike_one_in && prng_chance(&c->random, 1, ch->spike_one_in))
 		ns += prng_below(&c->random, ch->spike_ns + 1);
-	return ns * c->net->slow[from->host] * c->net->slow[other(from)->host];
+	return ns * c->net->slow[from->host] * c->net->slow[net_other(from)->host];
 }
 
 static void wire_put(struct io_conn *from, struct item *item)
@@ -185,7 +100,7 @@ static void wire_put(struct io_conn *from, struct item *item)
 		sim_schedule(sim, &from->arrival, NULL, item->arrives_ns, "arrival");
 }
 
-static void wire_put_close(struct io_conn *from, int error, uint64_t extra_ns)
+void net_wire_put_close(struct io_conn *from, int error, uint64_t extra_ns)
 {
 	struct item *item = xcalloc(1, sizeof *item);
 
@@ -220,25 +135,25 @@ static void item_depart(struct io_conn *from, struct item *item)
 }
 
 /* Gives to the wire what fits into the receiver's window. */
-static void outbox_flush(struct io_conn *end, bool all)
+void net_outbox_flush(struct io_conn *end, bool all)
 {
 	struct net_character *ch = &end->connection->net->character;
 	struct item *item;
 
 	while ((item = TAILQ_FIRST(&end->outbox))) {
-		if (!all && end->wire_bytes + other(end)->inbox_bytes > ch->window_bytes)
+		if (!all && end->wire_bytes + net_other(end)->inbox_bytes > ch->window_bytes)
 			return;
 		TAILQ_REMOVE(&end->outbox, item, link);
 		end->outbox_bytes -= item->bytes;
-		/* Where the other machine has lost power it goes out: that one says so when it is up again. */
+		/* Where the net_other machine has lost power it goes out: that one says so when it is up again. */
 		if (end->connection->broken ||
-		    (other(end)->state == END_CLOSED && !other(end)->power_lost)) {
-			/* Lost. Where the other end is gone for good, the kernel there says so. */
+		    (net_other(end)->state == END_CLOSED && !net_other(end)->power_lost)) {
+			/* Lost. Where the net_other end is gone for good, the kernel there says so. */
 			if (!end->connection->broken) {
 				end->connection->broken = true;
-				wire_put_close(other(end), -ECONNRESET, 0);
+				net_wire_put_close(net_other(end), -ECONNRESET, 0);
 			}
-			item_free(item);
+			net_item_free(item);
 			continue;
 		}
 		item_depart(end, item);
@@ -248,13 +163,13 @@ static void outbox_flush(struct io_conn *end, bool all)
 
 static void departure_run(struct sim_event *event)
 {
-	outbox_flush(container_of(event, struct io_conn, departure), false);
+	net_outbox_flush(container_of(event, struct io_conn, departure), false);
 }
 
 static bool link_open(struct io_conn *from)
 {
 	struct connection *c = from->connection;
-	struct io_conn *to = other(from);
+	struct io_conn *to = net_other(from);
 
 	if (c->local)
 		return true;
@@ -273,9 +188,9 @@ static void arrival_stall(struct io_conn *from)
 	}
 	if (sim->now_ns - from->stalled_since_ns > STALL_TIMEOUT_NS && from->state == END_OPEN) {
 		from->connection->broken = true;
-		items_drop(&from->wire, &from->wire_bytes);
+		net_items_drop(&from->wire, &from->wire_bytes);
 		from->stalled_since_ns = 0;
-		end_hears(from, -ETIMEDOUT);
+		net_end_hears(from, -ETIMEDOUT);
 		return;
 	}
 	sim_schedule(sim, &from->arrival, NULL, sim->now_ns + from->retry_ns, "retry");
@@ -284,7 +199,7 @@ static void arrival_stall(struct io_conn *from)
 
 static void arrival_run(struct sim_event *event)
 {
-	struct io_conn *from = container_of(event, struct io_conn, arrival), *to = other(from);
+	struct io_conn *from = container_of(event, struct io_conn, arrival), *to = net_other(from);
 	struct connection *c = from->connection;
 	struct sim *sim = c->net->sim;
 	struct item *item = TAILQ_FIRST(&from->wire);
@@ -304,9 +219,9 @@ static void arrival_run(struct sim_event *event)
 		if (item->kind == ITEM_FRAME && !c->broken) {
 			c->broken = true;
 			to->power_lost = false;
-			wire_put_close(to, -ECONNRESET, 0);
+			net_wire_put_close(to, -ECONNRESET, 0);
 		}
-		item_free(item);
+		net_item_free(item);
 		retire_if_over(c);
 		return;
 	}
@@ -337,13 +252,14 @@ static void deliver_frame(struct io_conn *to, struct item *item)
 	sim_note(sim, crc32c(crc32c(0, f->body, f->body_bytes), slice_data(f->payload),
 			     f->payload.bytes));
 	if (net->watch.delivered)
-		net->watch.delivered(net->watch.context, other(to)->process, to->process, c->id, f);
+		net->watch.delivered(net->watch.context, net_other(to)->process, to->process, c->id,
+				     f);
 	to->ops->frame(to, to->context, f);
 }
 
 static void delivery_run(struct sim_event *event)
 {
-	struct io_conn *to = container_of(event, struct io_conn, delivery), *from = other(to);
+	struct io_conn *to = container_of(event, struct io_conn, delivery), *from = net_other(to);
 	struct connection *c = to->connection;
 	struct sim *sim = c->net->sim;
 	struct item *item = TAILQ_FIRST(&to->inbox);
@@ -368,7 +284,7 @@ static void delivery_run(struct sim_event *event)
 		to->ops->closed(to, to->context, item->error);
 		retire_if_over(c);
 	}
-	item_free(item);
+	net_item_free(item);
 }
 
 /* ---- the transport seam ---- */
@@ -456,7 +372,7 @@ static void connect_failed(struct connection *c, int error)
 	item = xcalloc(1, sizeof *item);
 	item->kind = ITEM_CLOSE;
 	item->error = error;
-	items_drop(&end->outbox, &end->outbox_bytes);
+	net_items_drop(&end->outbox, &end->outbox_bytes);
 	TAILQ_INSERT_TAIL(&end->inbox, item, link);
 	sim_schedule(c->net->sim, &end->delivery, end->process, c->net->sim->now_ns, "delivery");
 }
@@ -608,7 +524,7 @@ static void transport_send(struct io_conn *conn, const struct io_frame *frame)
 	TAILQ_INSERT_TAIL(&conn->outbox, item, link);
 	conn->outbox_bytes += item->bytes;
 	if (c->net->watch.sent)
-		c->net->watch.sent(c->net->watch.context, conn->process, other(conn)->process,
+		c->net->watch.sent(c->net->watch.context, conn->process, net_other(conn)->process,
 				   c->id, &item->frame);
 	if (conn->state == END_OPEN && !conn->departure.heap_index)
 		sim_schedule(sim, &conn->departure, conn->process,
@@ -623,7 +539,7 @@ static size_t transport_queued_bytes(struct io_conn *conn)
 static void transport_close(struct io_conn *conn)
 {
 	struct connection *c = conn->connection;
-	struct io_conn *peer = other(conn);
+	struct io_conn *peer = net_other(conn);
 
 	if (!conn->process->running)
 		return; /* killed: the kernel has closed it */
@@ -632,9 +548,9 @@ static void transport_close(struct io_conn *conn)
 	if (!c->syn_pending) {
 		bool unread = !TAILQ_EMPTY(&conn->inbox);
 
-		outbox_flush(conn, false);
+		net_outbox_flush(conn, false);
 		if (!c->broken && peer->state != END_CLOSED)
-			wire_put_close(conn, unread ? -ECONNRESET : 0, 0);
+			net_wire_put_close(conn, unread ? -ECONNRESET : 0, 0);
 	}
 	end_drop(conn);
 	retire_if_over(c);
@@ -684,9 +600,9 @@ static void connections_free(struct connections *list)
 	while ((c = TAILQ_FIRST(list))) {
 		TAILQ_REMOVE(list, c, link);
 		for (int i = 0; i < 2; i++) {
-			items_drop(&c->end[i].outbox, &c->end[i].outbox_bytes);
-			items_drop(&c->end[i].wire, &c->end[i].wire_bytes);
-			items_drop(&c->end[i].inbox, &c->end[i].inbox_bytes);
+			net_items_drop(&c->end[i].outbox, &c->end[i].outbox_bytes);
+			net_items_drop(&c->end[i].wire, &c->end[i].wire_bytes);
+			net_items_drop(&c->end[i].inbox, &c->end[i].inbox_bytes);
 		}
 		free(c);
 	}
@@ -718,11 +634,11 @@ static void end_lost(struct io_conn *end, bool power)
 	bool unread = !TAILQ_EMPTY(&end->inbox);
 
 	if (power) {
-		items_drop(&end->wire, &end->wire_bytes);
+		net_items_drop(&end->wire, &end->wire_bytes);
 		sim_cancel(c->net->sim, &end->arrival);
 		end->power_lost = true;
-	} else if (!c->broken && other(end)->state != END_CLOSED && !c->syn_pending) {
-		wire_put_close(end, unread ? -ECONNRESET : 0, 0);
+	} else if (!c->broken && net_other(end)->state != END_CLOSED && !c->syn_pending) {
+		net_wire_put_close(end, unread ? -ECONNRESET : 0, 0);
 	}
 	end_drop(end);
 	retire_if_over(c);
@@ -745,203 +661,4 @@ void net_process_ended(struct sim_net *net, struct sim_process *process, bool po
 				end_lost(&c->end[i], power);
 		}
 	}
-}
-
-void net_link_cut(struct sim_net *net, unsigned from_host, unsigned to_host)
-{
-	net->cut[from_host][to_host]++;
-}
-
-void net_link_heal(struct sim_net *net, unsigned from_host, unsigned to_host)
-{
-	if (net->cut[from_host][to_host])
-		net->cut[from_host][to_host]--;
-}
-
-void net_host_slow(struct sim_net *net, unsigned host, uint32_t times)
-{
-	net->slow[host] = times;
-}
-
-static void end_release(struct io_conn *end)
-{
-	struct sim *sim = end->connection->net->sim;
-	struct item *item = TAILQ_FIRST(&end->wire);
-
-	if (!end->held)
-		return;
-	end->held = false;
-	if (!item)
-		return;
-	sim_cancel(sim, &end->arrival);
-	sim_schedule(sim, &end->arrival, NULL, MAX(sim->now_ns, item->arrives_ns), "arrival");
-}
-
-void net_heal_all(struct sim_net *net)
-{
-	struct connection *c;
-
-	TAILQ_FOREACH (c, &net->connections, link) {
-		end_release(&c->end[0]);
-		end_release(&c->end[1]);
-	}
-	memset(net->cut, 0, sizeof net->cut);
-	for (unsigned i = 0; i < SIM_HOSTS_MAX; i++)
-		net->slow[i] = 1;
-	net->character.flip_one_in = 0;
-}
-
-/* Loses a suffix of what is under way from this end, and tells the other end some time later. */
-static void direction_break(struct io_conn *from, uint64_t notice_ns)
-{
-	struct connection *c = from->connection;
-	struct items kept = TAILQ_HEAD_INITIALIZER(kept);
-	unsigned count = 0, keep;
-	struct item *item;
-
-	TAILQ_FOREACH (item, &from->wire, link)
-		count++;
-	keep = (unsigned)prng_below(&c->random, count + 1);
-	while ((item = TAILQ_LAST(&from->wire, items)) && count-- > keep) {
-		TAILQ_REMOVE(&from->wire, item, link);
-		from->wire_bytes -= item->bytes;
-		item_free(item);
-	}
-	if (TAILQ_EMPTY(&from->wire))
-		sim_cancel(c->net->sim, &from->arrival);
-	wire_put_close(from, -ECONNRESET, prng_below(&c->random, notice_ns + 1));
-}
-
-unsigned net_break(struct sim_net *net, unsigned host_a, unsigned host_b, uint64_t notice_ns)
-{
-	struct connection *c;
-	unsigned broken = 0;
-
-	TAILQ_FOREACH (c, &net->connections, link) {
-		bool these = (c->end[0].host == host_a && c->end[1].host == host_b) ||
-			     (c->end[0].host == host_b && c->end[1].host == host_a);
-
-		if (!these || c->broken || c->end[0].state != END_OPEN ||
-		    c->end[1].state != END_OPEN)
-			continue;
-		c->broken = true;
-		direction_break(&c->end[0], notice_ns);
-		direction_break(&c->end[1], notice_ns);
-		broken++;
-	}
-	return broken;
-}
-
-/* Its own kernel tells it. */
-static void end_hears(struct io_conn *end, int error)
-{
-	struct item *item = xcalloc(1, sizeof *item);
-
-	item->kind = ITEM_CLOSE;
-	item->error = error;
-	TAILQ_INSERT_TAIL(&end->inbox, item, link);
-	if (!end->delivery.heap_index && !end->delivery.deferred)
-		sim_schedule(end->connection->net->sim, &end->delivery, end->process,
-			     end->connection->net->sim->now_ns, "delivery");
-}
-
-static void end_lingers(struct io_conn *end, uint64_t late_ns)
-{
-	struct sim *sim = end->connection->net->sim;
-	struct io_conn *peer = other(end);
-	struct item *item;
-
-	outbox_flush(end, true);
-	TAILQ_FOREACH (item, &end->wire, link)
-		item->arrives_ns += late_ns;
-	item = TAILQ_FIRST(&end->wire);
-	if (item) {
-		sim_cancel(sim, &end->arrival);
-		sim_schedule(sim, &end->arrival, NULL, item->arrives_ns, "arrival");
-	}
-	end->connection->broken = true;
-	wire_put_close(end, -ECONNRESET, late_ns);
-	sim_cancel(sim, &peer->arrival);
-	items_drop(&peer->wire, &peer->wire_bytes);
-	end_hears(end, -ECONNRESET);
-}
-
-unsigned net_linger(struct sim_net *net, unsigned host_a, unsigned host_b, uint64_t late_ns)
-{
-	struct connection *c;
-	unsigned broken = 0;
-
-	TAILQ_FOREACH (c, &net->connections, link) {
-		int a = c->end[0].host == host_a && c->end[1].host == host_b   ? 0
-			: c->end[1].host == host_a && c->end[0].host == host_b ? 1
-									       : -1;
-
-		if (a < 0 || c->local || c->broken || c->end[0].state != END_OPEN ||
-		    c->end[1].state != END_OPEN || c->end[0].accepting || c->end[1].accepting)
-			continue;
-		end_lingers(&c->end[a], late_ns);
-		broken++;
-	}
-	return broken;
-}
-
-static struct connection *find_connection(struct sim_net *net, uint64_t id)
-{
-	struct connection *c;
-
-	TAILQ_FOREACH (c, &net->connections, link) {
-		if (c->id == id)
-			return c;
-	}
-	return NULL;
-}
-
-bool net_hold(struct sim_net *net, uint64_t connection, const struct sim_process *from, bool linger)
-{
-	struct connection *c = find_connection(net, connection);
-	struct io_conn *end;
-
-	if (!c || c->local || c->broken || c->end[0].state != END_OPEN ||
-	    c->end[1].state != END_OPEN || c->end[0].accepting || c->end[1].accepting)
-		return false;
-	end = &c->end[c->end[0].process == from ? 0 : 1];
-	if (end->held)
-		return false;
-	if (linger)
-		end_lingers(end, 0);
-	end->held = true;
-	return true;
-}
-
-void net_release(struct sim_net *net, uint64_t connection)
-{
-	struct connection *c = find_connection(net, connection);
-
-	if (!c)
-		return;
-	end_release(&c->end[0]);
-	end_release(&c->end[1]);
-}
-
-size_t net_bytes_under_way(const struct sim_net *net)
-{
-	const struct connection *c;
-	size_t bytes = 0;
-
-	TAILQ_FOREACH (c, &net->connections, link) {
-		for (int i = 0; i < 2; i++)
-			bytes += c->end[i].outbox_bytes + c->end[i].wire_bytes +
-				 c->end[i].inbox_bytes;
-	}
-	return bytes;
-}
-
-unsigned net_open_connections(const struct sim_net *net)
-{
-	const struct connection *c;
-	unsigned count = 0;
-
-	TAILQ_FOREACH (c, &net->connections, link)
-		count += c->end[0].state == END_OPEN || c->end[1].state == END_OPEN;
-	return count;
 }
