@@ -15,6 +15,7 @@
 /* Bounds of the liveness phase, with room for slow parameters. */
 #define BOOT_NS          (60 * NS_PER_S)
 #define HELD_NS          (60 * NS_PER_S)
+#define SESSIONS_BACK_NS (10 * NS_PER_S)
 #define TRIMMED_NS       (120 * NS_PER_S)
 #define SCRUBBED_NS      (180 * NS_PER_S)
 #define NO_ROOM_NS       (5 * NS_PER_S)
@@ -416,6 +417,15 @@ static bool restore(struct cluster *c)
 	return false;
 }
 
+/*
+ * An engine may hear only now, from metad, that its volume was taken from it while it was away (to be cut, say). Its user does not ask
+ * for anything any more, and so finds out by reading once more.
+ */
+static bool notice_losses(struct cluster *c)
+{
+	return all_sized(c) || (run_for(c, SESSIONS_BACK_NS) && verify_all(c));
+}
+
 bool run_liveness(struct cluster *c)
 {
 	c->issuing = false;
@@ -430,7 +440,7 @@ bool run_liveness(struct cluster *c)
 	    !run_until(c, HELD_NS, all_attached, "liveness", "not all volumes were attached"))
 		return false;
 	/* Reading finds replicas that nobody has missed until now: twice. */
-	return restore(c) && verify_all(c) &&
+	return restore(c) && verify_all(c) && notice_losses(c) &&
 	       run_until(c, HELD_NS, all_sized, "volume size",
 			 "an engine has not heard of its volume's size") &&
 	       restore(c) && scrub_all(c) && restore(c) &&
