@@ -59,9 +59,9 @@ static bool run_in_child(const struct scenario *s)
 	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static const struct scenario *const *const tables[] = {scenarios_basic, scenarios_interleavings,
-						       scenarios_joins, scenarios_failures,
-						       scenarios_space, scenarios_found};
+static const struct scenario *const *const tables[] = {
+	scenarios_basic, scenarios_interleavings, scenarios_joins,         scenarios_failures,
+	scenarios_space, scenarios_found_owners,  scenarios_found_replicas};
 
 int scenario_list(void)
 {
