@@ -26,6 +26,9 @@ json_t *show_chunk(const struct meta *meta, const struct chunk *chunk);
 const char *chunk_state_name(enum chunk_health health);
 /* The volume that call names; NULL after a refusal. */
 struct volume *admin_find_volume(const struct meta *meta, const struct admin_call *call);
+/* What call is limited to: the volume and the chunk that it names, or NULL and 0 for all. False after a refusal. */
+bool admin_find_scope(const struct meta *meta, const struct admin_call *call,
+		      const struct volume **volume, uint64_t *chunk);
 
 json_t *admin_volume_list(struct meta *meta, const struct admin_call *call);
 json_t *admin_volume_show(struct meta *meta, const struct admin_call *call);

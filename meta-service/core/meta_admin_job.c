@@ -81,19 +81,8 @@ json_t *admin_chunk_scrub(struct meta *meta, const struct admin_call *call)
 	const struct volume *volume = NULL;
 	uint64_t id = 0;
 
-	if (!args_number(call, "chunk", INT64_MAX, &id))
+	if (!admin_find_scope(meta, call, &volume, &id))
 		return NULL;
-	if (id && !meta_find_chunk(meta, id)) {
-		admin_refuse(call->result, WIRE_NOT_FOUND,
-			     "copyhold chunk list shows what there is",
-			     "There is no chunk %" PRIu64, id);
-		return NULL;
-	}
-	if (json_object_get(call->args, "volume")) {
-		volume = admin_find_volume(meta, call);
-		if (!volume)
-			return NULL;
-	}
 	return json_pack("{s:o}", "job",
 			 show_job(meta, meta_new_job(meta, volume ? volume->row.volume : 0, id)));
 }

@@ -141,6 +141,23 @@ struct volume *admin_find_volume(const struct meta *meta, const struct admin_cal
 	return volume;
 }
 
+bool admin_find_scope(const struct meta *meta, const struct admin_call *call,
+		      const struct volume **volume, uint64_t *chunk)
+{
+	*volume = NULL;
+	if (!args_number(call, "chunk", INT64_MAX, chunk))
+		return false;
+	if (*chunk && !meta_find_chunk(meta, *chunk)) {
+		admin_refuse(call->result, WIRE_NOT_FOUND,
+			     "copyhold chunk list shows what there is",
+			     "There is no chunk %" PRIu64, *chunk);
+		return false;
+	}
+	if (json_object_get(call->args, "volume"))
+		*volume = admin_find_volume(meta, call);
+	return *volume || !json_object_get(call->args, "volume");
+}
+
 json_t *admin_volume_show(struct meta *meta, const struct admin_call *call)
 {
 	const struct volume *volume = admin_find_volume(meta, call);

@@ -284,20 +284,9 @@ json_t *admin_chunk_check(struct meta *meta, const struct admin_call *call)
 	json_t *problems, *chunks = NULL, *document;
 	bool detail = false;
 
-	if (!args_number(call, "chunk", INT64_MAX, &id) ||
-	    !args_number(call, "after", INT64_MAX, &after) || !args_flag(call, "detail", &detail))
+	if (!args_number(call, "after", INT64_MAX, &after) || !args_flag(call, "detail", &detail) ||
+	    !admin_find_scope(meta, call, &volume, &id))
 		return NULL;
-	if (id && !meta_find_chunk(meta, id)) {
-		admin_refuse(call->result, WIRE_NOT_FOUND,
-			     "copyhold chunk list shows what there is",
-			     "There is no chunk %" PRIu64, id);
-		return NULL;
-	}
-	if (json_object_get(call->args, "volume")) {
-		volume = admin_find_volume(meta, call);
-		if (!volume)
-			return NULL;
-	}
 	problems = json_array();
 	if (detail)
 		chunks = json_array();

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -159,27 +160,28 @@ static void add_member(struct family *family, const char *number_file)
 	fclose(file);
 }
 
+/* The paths of one file of the device and of each of its partitions in sysfs; globfree frees them. */
+static void find_sysfs(uint32_t index, const char *file, glob_t *paths)
+{
+	char pattern[128];
+
+	memset(paths, 0, sizeof *paths);
+	snprintf(pattern, sizeof pattern, "/sys/block/nbd%" PRIu32 "/%s", index, file);
+	(void)glob(pattern, 0, NULL, paths); /* what isn't there adds nothing */
+	snprintf(pattern, sizeof pattern, "/sys/block/nbd%" PRIu32 "/nbd%" PRIu32 "p*/%s", index,
+		 index, file);
+	(void)glob(pattern, GLOB_APPEND, NULL, paths);
+}
+
 static void find_family(uint32_t index, struct family *family)
 {
-	char folder[128], prefix[32], path[512];
-	struct dirent *entry;
-	DIR *dir;
+	glob_t paths;
 
 	family->count = 0;
-	snprintf(folder, sizeof folder, "/sys/block/nbd%" PRIu32, index);
-	snprintf(path, sizeof path, "%s/dev", folder);
-	add_member(family, path);
-	snprintf(prefix, sizeof prefix, "nbd%" PRIu32 "p", index);
-	dir = opendir(folder);
-	if (!dir)
-		return;
-	while ((entry = readdir(dir))) {
-		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
-			continue;
-		snprintf(path, sizeof path, "%s/%s/dev", folder, entry->d_name);
-		add_member(family, path);
-	}
-	closedir(dir);
+	find_sysfs(index, "dev", &paths);
+	for (size_t i = 0; i < paths.gl_pathc; i++)
+		add_member(family, paths.gl_pathv[i]);
+	globfree(&paths);
 }
 
 static bool is_member(const struct family *family, dev_t number)
@@ -255,40 +257,14 @@ static void find_swap(const struct family *family, char *users)
 	fclose(file);
 }
 
-static void find_holders_in(const char *folder, char *users)
-{
-	struct dirent *entry;
-	DIR *dir = opendir(folder);
-
-	if (!dir)
-		return;
-	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] != '.')
-			say(users, "/dev/%s is built on it", entry->d_name);
-	}
-	closedir(dir);
-}
-
 static void find_holders(uint32_t index, char *users)
 {
-	char folder[128], prefix[32], path[512];
-	struct dirent *entry;
-	DIR *dir;
+	glob_t paths;
 
-	snprintf(folder, sizeof folder, "/sys/block/nbd%" PRIu32, index);
-	snprintf(path, sizeof path, "%s/holders", folder);
-	find_holders_in(path, users);
-	snprintf(prefix, sizeof prefix, "nbd%" PRIu32 "p", index);
-	dir = opendir(folder);
-	if (!dir)
-		return;
-	while ((entry = readdir(dir))) {
-		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0) {
-			snprintf(path, sizeof path, "%s/%s/holders", folder, entry->d_name);
-			find_holders_in(path, users);
-		}
-	}
-	closedir(dir);
+	find_sysfs(index, "holders/*", &paths);
+	for (size_t i = 0; i < paths.gl_pathc; i++)
+		say(users, "/dev/%s is built on it", strrchr(paths.gl_pathv[i], '/') + 1);
+	globfree(&paths);
 }
 
 static bool has_open(const struct family *family, const char *process)
