@@ -24,7 +24,7 @@ static void node_init(struct cluster *c, struct node *n, struct sim_host *host, 
 }
 
 /* A process ended by itself: something like systemd starts it again, unless a fault keeps it down. */
-static void node_restart_later(struct node *n)
+void cluster_restart_later(struct node *n)
 {
 	if (n->faults == 0)
 		sim_schedule(&n->cluster->sim, &n->restart, NULL,
@@ -169,7 +169,6 @@ void cluster_start_engine(struct cluster *c, unsigned i)
 	c->sim.current = p;
 	e->engine = engine_new(&environment, &options);
 	c->sim.current = NULL;
-	e->stopping = false;
 }
 
 void cluster_kill_engine(struct cluster *c, unsigned i, bool power)
@@ -182,7 +181,7 @@ void cluster_kill_engine(struct cluster *c, unsigned i, bool power)
 	users_killed(c, e);
 	engine_free(e->engine);
 	e->engine = NULL;
-	e->stopping = e->stopped = false;
+	e->stopping = e->stop_begun = e->stopped = false;
 }
 
 static void on_stopped(void *context)
@@ -190,23 +189,45 @@ static void on_stopped(void *context)
 	struct sim_engine *e = context;
 
 	/* The process ends by itself; the engine is freed once this callback has returned. */
-	node_restart_later(&e->node);
+	cluster_restart_later(&e->node);
 	e->stopped = true;
+	sim_reach(&e->node.cluster->sim, REACHED_STOPPED_ENGINE);
 }
 
-/* Detaches what can be detached in order, then stops; a user that is still busy is left to a kill. */
 void cluster_stop_engine(struct cluster *c, unsigned i)
 {
 	struct sim_engine *e = &c->engines[i];
 
-	if (!e->engine || e->stopping || e->node.process->paused)
+	if (!e->engine || e->stopping)
 		return;
+	sim_trace(&c->sim, "%s is asked to stop", e->node.process->name);
+	e->stopping = true;
+	cluster_stop_engines_on(c);
+}
+
+/* Detached as soon as nothing of theirs is under way. */
+static bool has_users(struct sim_engine *e)
+{
+	bool any = false;
+
 	for (unsigned v = 0; v < SIM_VOLUMES_MAX; v++) {
 		if (e->users[v])
-			return;
+			user_detach(e->users[v]);
+		any |= e->users[v] != NULL;
 	}
-	e->stopping = true;
-	engine_stop(e->engine, on_stopped, e);
+	return any;
+}
+
+void cluster_stop_engines_on(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.engines; i++) {
+		struct sim_engine *e = &c->engines[i];
+
+		if (!e->stopping || e->stop_begun || e->node.process->paused || has_users(e))
+			continue;
+		e->stop_begun = true;
+		engine_stop(e->engine, on_stopped, e);
+	}
 }
 
 /* ---- chunk servers ---- */

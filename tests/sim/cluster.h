@@ -43,8 +43,10 @@ struct sim_server {
 	uint64_t journal_bytes; /* written to the journal of this disk by stores that have ended */
 	struct store *store;
 	struct chunkd *chunkd;
-	bool starting; /* being formatted, or opened */
-	bool ended;    /* it has given up: as if it had exited */
+	bool starting;         /* being formatted, or opened */
+	bool ended;            /* it has given up: as if it had exited */
+	bool stopping;         /* in order */
+	struct sim_event step; /* of its stop: the disk is closed, the process ends */
 	unsigned failed_starts;
 	char failure[256];
 };
@@ -61,6 +63,7 @@ struct sim_engine {
 	struct engine *engine;
 	struct user *users[SIM_VOLUMES_MAX]; /* attachments, by volume */
 	bool stopping, stopped;              /* in order */
+	bool stop_begun;                     /* it has nothing attached any more */
 };
 
 /* A volume of the workload, and what is known of its content. */
@@ -169,8 +172,14 @@ void cluster_kill_engine(struct cluster *c, unsigned i, bool power);
 void cluster_kill_node(struct node *n, bool power);
 /* The engine for repairs in a chunk server; NULL: not running. */
 const struct engine *cluster_server_engine(const struct sim_server *server);
-/* SIGTERM. Nothing while it has attachments. */
+/* It is to detach what it has, and then to end in order; it is started again. */
 void cluster_stop_engine(struct cluster *c, unsigned i);
+/* Those that are to end go on with it: to be called again and again. */
+void cluster_stop_engines_on(struct cluster *c);
+/* SIGTERM: it ends what is under way, closes its disk and ends, and is started again unless a fault keeps it down. False: it can't now. */
+bool cluster_stop_server(struct cluster *c, unsigned i);
+/* A process has ended by itself: it is started again, unless a fault keeps it down. */
+void cluster_restart_later(struct node *n);
 /* A new, empty disk; the server must not be running. */
 void cluster_replace_disk(struct cluster *c, unsigned i);
 

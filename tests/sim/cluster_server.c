@@ -1,7 +1,8 @@
 /*
- * cluster_server.c - a chunk server of the simulation: format, open, serve; killed at any of these steps.
+ * cluster_server.c - a chunk server of the simulation: format, open, serve, stop in order; killed at any of these steps.
  */
 #include "tests/sim/cluster.h"
+#include "tests/sim/rest.h"
 
 #include "replica-engine/store/layout.h"
 
@@ -131,13 +132,10 @@ static void count_rounds(struct sim_server *s)
 		s->journal_bytes / counters.journal_bytes - before;
 }
 
-void cluster_kill_server(struct cluster *c, unsigned i, bool power)
+/* Its process is no more. */
+static void server_free(struct sim_server *s, bool power)
 {
-	struct sim_server *s = &c->servers[i];
-
-	if (!s->node.process->running)
-		return;
-	cluster_kill_node(&s->node, power);
+	sim_cancel(&s->node.cluster->sim, &s->step);
 	sim_disk_process_ended(s->disk, power);
 	if (s->store) {
 		count_rounds(s);
@@ -147,8 +145,81 @@ void cluster_kill_server(struct cluster *c, unsigned i, bool power)
 	if (s->chunkd)
 		chunkd_free(s->chunkd);
 	s->chunkd = NULL;
-	s->starting = false;
+	s->starting = s->stopping = false;
 	s->ended = false;
+}
+
+void cluster_kill_server(struct cluster *c, unsigned i, bool power)
+{
+	struct sim_server *s = &c->servers[i];
+
+	if (!s->node.process->running)
+		return;
+	cluster_kill_node(&s->node, power);
+	server_free(s, power);
+}
+
+/* ---- in order ---- */
+
+static void exit_run(struct sim_event *event)
+{
+	struct sim_server *s = container_of(event, struct sim_server, step);
+	struct cluster *c = s->node.cluster;
+
+	sim_trace(&c->sim, "%s has ended in order", s->node.process->name);
+	sim_reach(&c->sim, REACHED_STOPPED_SERVER);
+	sim_process_end(s->node.process);
+	net_process_ended(c->sim.net, s->node.process, false);
+	server_free(s, false);
+	if (sim_disk_is_sound(s->disk))
+		rest_check_closed(c, (unsigned)(s - c->servers));
+	cluster_restart_later(&s->node);
+}
+
+static void on_closed(void *context, int status)
+{
+	struct sim_server *s = context;
+	struct cluster *c = s->node.cluster;
+
+	if (status) {
+		sim_trace(&c->sim, "%s was not closed in order: %d", s->node.process->name, status);
+		s->ended = true;
+		cluster_restart_later(&s->node);
+		return;
+	}
+	s->step.run = exit_run;
+	sim_schedule(&c->sim, &s->step, NULL, c->sim.now_ns, "exit");
+}
+
+static void close_run(struct sim_event *event)
+{
+	struct sim_server *s = container_of(event, struct sim_server, step);
+
+	chunkd_free(s->chunkd);
+	s->chunkd = NULL;
+	store_close(s->store, on_closed, s);
+}
+
+static void on_stopped(void *context)
+{
+	struct sim_server *s = context;
+	struct sim *sim = &s->node.cluster->sim;
+
+	/* It is freed once this callback has returned. */
+	s->step.run = close_run;
+	sim_schedule(sim, &s->step, s->node.process, sim->now_ns, "close");
+}
+
+bool cluster_stop_server(struct cluster *c, unsigned i)
+{
+	struct sim_server *s = &c->servers[i];
+
+	if (!s->chunkd || s->stopping || s->ended || s->node.process->paused)
+		return false;
+	sim_trace(&c->sim, "%s is asked to stop", s->node.process->name);
+	s->stopping = true;
+	chunkd_stop(s->chunkd, on_stopped, s);
+	return true;
 }
 
 void cluster_replace_disk(struct cluster *c, unsigned i)

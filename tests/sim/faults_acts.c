@@ -75,6 +75,16 @@ void fault_hold_victim(struct fault_event *event, struct node *n, bool power)
 	node_kill_any(n, power);
 }
 
+void fault_stop_victim(struct fault_event *event, struct node *n)
+{
+	if (!n->process->running)
+		return;
+	add_victim(event, n, false);
+	node_hold_down(n);
+	if (n->process->name[0] != 'c' || !cluster_stop_server(n->cluster, n->number))
+		node_kill_any(n, false);
+}
+
 void fault_pause_victim(struct fault_event *event, struct node *n)
 {
 	if (!n->process->running)
@@ -248,10 +258,14 @@ void churn_on(struct sim_event *at)
 	struct fault_event *event = container_of(at, struct fault_event, second);
 	struct cluster *c = event->cluster;
 	const struct fault *f = &c->params.faults[event->number];
+	struct node *n;
 
 	fault_victims_go_on(event);
-	fault_hold_victim(event, &c->servers[(f->target + event->skip++) % c->params.servers].node,
-			  f->how & 1);
+	n = &c->servers[(f->target + event->skip++) % c->params.servers].node;
+	if (f->how & 2)
+		fault_stop_victim(event, n);
+	else
+		fault_hold_victim(event, n, f->how & 1);
 	sim_schedule(&c->sim, &event->second, NULL,
 		     c->sim.now_ns + (1500 + f->how % 4096) * NS_PER_MS, "churn");
 }

@@ -25,6 +25,8 @@ void fault_take_over(struct cluster *c, const struct fault *f);
 /* faults_acts.c */
 /* Down, or paused, until the fault ends. */
 void fault_hold_victim(struct fault_event *event, struct node *n, bool power);
+/* Ends in order (at once, if it can't), and is kept down. */
+void fault_stop_victim(struct fault_event *event, struct node *n);
 void fault_pause_victim(struct fault_event *event, struct node *n);
 void fault_victims_go_on(struct fault_event *event);
 /* The fault hears of messages from now on, or no longer. */

@@ -47,7 +47,10 @@
 	X(EIO, "operations failed with EIO")                                                       \
 	X(ESHUTDOWN, "operations failed because the volume was lost")                              \
 	X(TWIN, "writes sent again while the first copy was under way")                            \
+	X(HOLE, "holes that users were told of")                                                   \
 	X(JOURNAL_ROUND, "times that a journal came round")                                        \
+	X(STOPPED_SERVER, "chunk servers stopped in order")                                        \
+	X(STOPPED_ENGINE, "engines stopped in order")                                              \
 	X(DISK_REPLACED, "disks replaced")                                                         \
 	X(HELD_FULL, "runs that end with IO held: no room for what other replicas have accepted")  \
 	X(HELD_BACK, "messages held back until another one was delivered, or for seconds")         \

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #define NO_SECTOR UINT64_MAX
+/* Of a sector that holds data, whatever it is. */
+#define NO_STAMP UINT32_MAX
 /* Orders writes: attachment above, arrival below. Key 0: the volume as it was made, zeros. */
 #define KEY(attachment, number) ((uint64_t)(attachment) << 32 | (number))
 
@@ -39,7 +41,7 @@ struct register_read {
 	uint64_t offset, bytes;
 	uint64_t begun_ns, ended_ns;
 	uint32_t writes_before; /* writes with a number up to this had begun */
-	bool done;
+	bool done, holes;       /* holes: it was asked which sectors hold data */
 	int status;
 	uint64_t *floors;
 	uint32_t *stamps; /* what it returned */
@@ -431,28 +433,60 @@ static bool sector_check(struct registers *r, const char *rule, uint64_t sector,
 	return false;
 }
 
-void registers_read_done(struct registers *r, struct register_read *read, int status,
-			 const uint8_t *data)
+/* One sector of a read is known; false if it is wrong. */
+static bool sector_read(struct registers *r, struct register_read *read, const char *rule,
+			uint64_t i, const uint8_t *data)
 {
-	uint64_t first = read->offset / SECTOR_BYTES;
+	uint64_t sector = read->offset / SECTOR_BYTES + i;
+	struct sector *s = &r->sectors[sector];
+	struct matches m;
 
+	if (read->attachment < s->since)
+		return true;
+	if (!sector_check(r, rule, sector, read->floors[i], data, &read->stamps[i], &m))
+		return false;
+	s->floor = MAX(s->floor, m.lowest);
+	mark_dead(r, s, read, m.highest);
+	return true;
+}
+
+static void read_ended(struct registers *r, struct register_read *read, int status)
+{
 	read->ended_ns = r->sim->now_ns;
 	read->done = true;
 	read->status = status;
-	for (uint64_t i = 0; !status && i < read->bytes / SECTOR_BYTES; i++) {
-		struct sector *s = &r->sectors[first + i];
-		struct matches m;
+}
 
-		if (read->attachment < s->since)
-			continue;
-		if (!sector_check(r, "linearizable sectors", first + i, read->floors[i],
-				  data + i * SECTOR_BYTES, &read->stamps[i], &m))
-			return;
-		s->floor = MAX(s->floor, m.lowest);
-		mark_dead(r, s, read, m.highest);
-	}
+static void read_checked(struct register_read *read)
+{
 	free(read->floors);
 	read->floors = NULL;
+}
+
+void registers_read_done(struct registers *r, struct register_read *read, int status,
+			 const uint8_t *data)
+{
+	read_ended(r, read, status);
+	for (uint64_t i = 0; !status && i < read->bytes / SECTOR_BYTES; i++) {
+		if (!sector_read(r, read, "linearizable sectors", i, data + i * SECTOR_BYTES))
+			return;
+	}
+	read_checked(read);
+}
+
+void registers_holes_done(struct registers *r, struct register_read *read, int status,
+			  const uint8_t *holes)
+{
+	static const uint8_t zeros[SECTOR_BYTES];
+
+	read_ended(r, read, status);
+	read->holes = true;
+	for (uint64_t i = 0; !status && i < read->bytes / SECTOR_BYTES; i++) {
+		read->stamps[i] = NO_STAMP;
+		if (holes[i] && !sector_read(r, read, "holes read as zeros", i, zeros))
+			return;
+	}
+	read_checked(read);
 }
 
 bool registers_check_copy(struct registers *r, const char *rule, const char *who, uint64_t chunk,
@@ -524,11 +558,15 @@ void registers_print_history(const struct registers *r, FILE *out)
 
 		if (at < read->offset || at >= read->offset + read->bytes)
 			continue;
-		fprintf(out, "  read by %s (attachment %u) %llu + %llu: %.6f .. %.6f",
-			who_of(r, read->attachment), read->attachment,
-			(unsigned long long)read->offset, (unsigned long long)read->bytes,
-			seconds(read->begun_ns), seconds(read->ended_ns));
-		if (read->done && !read->status)
+		fprintf(out, "  %s by %s (attachment %u) %llu + %llu: %.6f .. %.6f",
+			read->holes ? "holes asked for" : "read", who_of(r, read->attachment),
+			read->attachment, (unsigned long long)read->offset,
+			(unsigned long long)read->bytes, seconds(read->begun_ns),
+			seconds(read->ended_ns));
+		if (read->done && !read->status &&
+		    read->stamps[(at - read->offset) / SECTOR_BYTES] == NO_STAMP)
+			fprintf(out, " -> data\n");
+		else if (read->done && !read->status)
 			fprintf(out, " -> stamp %u\n",
 				read->stamps[(at - read->offset) / SECTOR_BYTES]);
 		else

@@ -54,6 +54,13 @@ struct register_read *registers_read(struct registers *r, uint32_t attachment, u
 void registers_read_done(struct registers *r, struct register_read *read, int status,
 			 const uint8_t *data);
 
+/*
+ * Which of its sectors hold data was asked, not what they hold: each that is named as a hole (a byte each, not 0) counts as read, with zeros. What
+ * is no hole may hold anything.
+ */
+void registers_holes_done(struct registers *r, struct register_read *read, int status,
+			  const uint8_t *holes);
+
 /* All that is under way of an attachment ends without an answer: its process has crashed. */
 void registers_attachment_ended(struct registers *r, uint32_t attachment);
 

@@ -9,7 +9,7 @@
 /*
  * One step a character pair: verb, then the name of a write or read.
  *   w1 begin write 1 (attachment a), a1 acknowledge it, f1 fail it, n1 refuse it for want of room; z1 begin zeroing as write 1
- *   r1 begin read 1, then =1:2  read 1 returns the content of write 2 (0: zeros)
+ *   r1 begin read 1, then =1:2  read 1 returns the content of write 2 (0: zeros), or h1 it says that there is a hole, or d1 data
  *   A  a new attachment takes over: later verbs are of it; B verbs of the one before again
  *   C  the volume is cut to nothing, and grows again
  *   s1:2 write 1 begins with the stamp of write 2 (a repeat)
@@ -63,6 +63,15 @@ static const struct history histories[] = {
 	{"w1 s2:1 a1 w3 a3 r1 =1:3 r2 =2:1",
 	 false},                  /* a repeat of a write that an overwrite has passed */
 	{"w1 a1 r1 =1:9", false}, /* bytes of nobody */
+	{"w1 a1 r1 h1", false},   /* a hole where something was acknowledged */
+	{"w1 a1 r1 d1", true},
+	{"w1 a1 z2 a2 r1 d1", true}, /* zeros may lie there, and be called data */
+	{"w1 a1 z2 a2 r1 h1", true},
+	{"w1 r1 h1 a1 r2 =2:1", true},
+	{"w1 r1 a1 h1", true}, /* asked before the acknowledgement */
+	{"w1 r1 =1:1 r2 h2", false},
+	{"w1 f1 r1 h1 r2 =2:1", false}, /* what was a hole has not happened */
+	{"w1 f1 r1 d1 r2 =2:0", true},
 };
 
 #define NAMES 10
@@ -104,6 +113,11 @@ static void play_step(struct player *p, const char *s)
 	case '=':
 		registers_fill(p->r, m == 9 ? 777 : m ? p->stamp[m] : 0, 0, SECTOR_BYTES, data);
 		registers_read_done(p->r, p->read[n], 0, data);
+		break;
+	case 'h':
+	case 'd':
+		data[0] = s[0] == 'h';
+		registers_holes_done(p->r, p->read[n], 0, data);
 		break;
 	case 'C':
 		registers_cut(p->r, 0, registers_attachments(p->r));

@@ -352,13 +352,23 @@ struct tool {
 	int status;
 	struct store_fsck_result result;
 	char line[200]; /* the last one */
+	/* What inspect has said of the newest checkpoint, and of the journal behind it. */
+	unsigned long long sequence, batches;
+	bool clean;
 };
 
 static void tool_line(void *context, const char *line)
 {
 	struct tool *t = context;
+	unsigned long long sequence;
 
 	snprintf(t->line, sizeof t->line, "%s", line);
+	sscanf(line, "journal: %llu batches", &t->batches);
+	if (sscanf(line, "checkpoint header %*u: sequence %llu", &sequence) != 1 ||
+	    sequence < t->sequence)
+		return;
+	t->sequence = sequence;
+	t->clean = strstr(line, ", clean") != NULL;
 }
 
 static void on_inspected(void *context, int status)
@@ -385,7 +395,7 @@ static void tool_wait(struct tool *t)
 	assert(t->done);
 }
 
-static void tools_check(struct cluster *c, unsigned server)
+static void tools_check(struct cluster *c, unsigned server, bool closed)
 {
 	struct tool t = {.done = false};
 	struct sim_disk *disk;
@@ -405,6 +415,10 @@ static void tools_check(struct cluster *c, unsigned server)
 	if (t.status)
 		sim_fail(&c->sim, "inspect shows a disk", 0, "c%u: status %d: %s", server, t.status,
 			 t.line);
+	else if (closed && (!t.clean || t.batches))
+		sim_fail(&c->sim, "a disk that was closed in order is clean", 0,
+			 "c%u: checkpoint %llu %s so, and the journal holds %llu batches", server,
+			 t.sequence, t.clean ? "says" : "doesn't say", t.batches);
 	sim_disk_free(disk);
 	sim_fini(&t.world);
 }
@@ -443,7 +457,7 @@ bool rest_check(struct cluster *c, enum rest_depth depth)
 	}
 	for (unsigned i = 0; i < c->params.servers && depth == REST_EQUAL && !c->sim.failed; i++) {
 		if (c->servers[i].formatted && sim_disk_is_sound(c->servers[i].disk))
-			tools_check(c, i);
+			tools_check(c, i, false);
 	}
 	for (size_t i = 0; !c->sim.failed && (row = sim_rows_chunk_at(c->rows, i)); i++)
 		chunk_check(c, disks, row, depth);
@@ -451,4 +465,9 @@ bool rest_check(struct cluster *c, enum rest_depth depth)
 		inspected_close(&disks[i]);
 	free(disks);
 	return !c->sim.failed;
+}
+
+void rest_check_closed(struct cluster *c, unsigned server)
+{
+	tools_check(c, server, true);
 }

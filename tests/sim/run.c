@@ -90,6 +90,7 @@ static void tick_run(struct sim_event *event)
 	if (c->booted)
 		operator_create(c);
 	users_detach_former(c);
+	cluster_stop_engines_on(c);
 	if (c->trimming)
 		trim_what_is_attached(c);
 	/* What an operator does with a disk that keeps its chunk server from starting. */

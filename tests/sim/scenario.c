@@ -60,8 +60,8 @@ static bool run_in_child(const struct scenario *s)
 }
 
 static const struct scenario *const *const tables[] = {
-	scenarios_basic, scenarios_interleavings, scenarios_joins,         scenarios_failures,
-	scenarios_space, scenarios_found_owners,  scenarios_found_replicas};
+	scenarios_basic, scenarios_interleavings, scenarios_joins,        scenarios_failures,
+	scenarios_space, scenarios_operator,      scenarios_found_owners, scenarios_found_replicas};
 
 int scenario_list(void)
 {

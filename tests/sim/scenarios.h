@@ -9,6 +9,7 @@ extern const struct scenario *const scenarios_interleavings[];
 extern const struct scenario *const scenarios_joins[];
 extern const struct scenario *const scenarios_failures[];
 extern const struct scenario *const scenarios_space[];
+extern const struct scenario *const scenarios_operator[];
 extern const struct scenario *const scenarios_found_owners[];
 extern const struct scenario *const scenarios_found_replicas[];
 

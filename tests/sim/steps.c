@@ -120,6 +120,12 @@ void try_read(struct cluster *c, unsigned engine, unsigned volume, uint64_t offs
 	user_read(user_on(c, engine, volume), offset, bytes, result);
 }
 
+void try_extents(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset,
+		 uint64_t bytes, struct scripted *result)
+{
+	user_extents(user_on(c, engine, volume), offset, bytes, result);
+}
+
 bool step_write(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset,
 		uint64_t bytes, uint64_t within_ns)
 {

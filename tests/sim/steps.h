@@ -25,6 +25,8 @@ void try_write(struct cluster *c, unsigned engine, unsigned volume, uint64_t off
 	       struct scripted *result);
 void try_read(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset, uint64_t bytes,
 	      struct scripted *result);
+void try_extents(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset,
+		 uint64_t bytes, struct scripted *result);
 /* Runs on for a while; the condition must hold afterwards. */
 bool step_expect(struct cluster *c, bool holds, const char *what);
 /* Until the chunk has so many ACTIVE replicas and so many in all. */

@@ -9,13 +9,18 @@
 #define IDLE_NS (50 * NS_PER_MS)
 /* What a client gives back at once that was refused for want of room. */
 #define TRIM_BYTES (2 * MIB)
+/* With one in so many operations a client asks for extents as well. */
+#define ASKS_ONE_IN 8
 
 enum verb {
 	VERB_READ,
 	VERB_WRITE,
 	VERB_ZERO,
 	VERB_DISCARD,
+	VERB_EXTENTS, /* which sectors hold data */
 };
+
+static const char *const verb_names[] = {"read", "write", "zero", "discard", "extents"};
 
 /* One request to the engine. A write that is sent again has two of them under way. */
 struct operation {
@@ -29,7 +34,7 @@ struct operation {
 	uint64_t begun_ns;
 	uint32_t stamp, write;
 	struct register_read *read;
-	uint8_t *memory;
+	uint8_t *memory; /* EXTENTS: a byte for each sector, 1: a hole */
 	struct scripted *scripted;
 	bool sweeping;
 	struct sim_event repeat;
@@ -39,6 +44,7 @@ struct operation {
 struct client {
 	struct user *user;
 	struct prng random;
+	struct prng asks; /* what it asks besides reading and writing */
 	struct sim_event next;
 	unsigned under_way;
 	uint32_t begun;
@@ -154,6 +160,9 @@ static void operation_settled(struct operation *op)
 	if (op->verb == VERB_READ) {
 		registers_read_done(r, op->read, status, op->memory);
 		op->read = NULL;
+	} else if (op->verb == VERB_EXTENTS) {
+		registers_holes_done(r, op->read, status, op->memory);
+		op->read = NULL;
 	} else {
 		registers_write_done(r, op->write, status);
 	}
@@ -225,9 +234,9 @@ static void on_done(struct engine_request *request)
 
 	check_status(op);
 	operation_settled(op);
-	sim_trace(sim_of(user), "%s %llu + %llu stamp %u of %s: %d",
-		  op->verb == VERB_READ ? "read" : "write", (unsigned long long)op->offset,
-		  (unsigned long long)op->bytes, op->stamp, user->target->name, status);
+	sim_trace(sim_of(user), "%s %llu + %llu stamp %u of %s: %d", verb_names[op->verb],
+		  (unsigned long long)op->offset, (unsigned long long)op->bytes, op->stamp,
+		  user->target->name, status);
 	sim_note(sim_of(user), (uint64_t)status ^ op->offset ^ (uint64_t)op->stamp << 32);
 	if (status == -ESHUTDOWN)
 		user_lost(user);
@@ -252,14 +261,45 @@ static void on_done(struct engine_request *request)
 	detach_if_idle(user);
 }
 
+/* They are in order and cover what was asked from the beginning on, perhaps not all of it. */
+static void check_extents(struct operation *op, const struct engine_extent *extents, size_t count)
+{
+	uint64_t at = 0;
+	size_t i = 0;
+
+	for (; i < count && extents[i].bytes && extents[i].bytes % SECTOR_BYTES == 0 &&
+	       extents[i].bytes <= op->bytes - at;
+	     i++) {
+		memset(op->memory + at / SECTOR_BYTES, extents[i].hole,
+		       extents[i].bytes / SECTOR_BYTES);
+		if (extents[i].hole)
+			sim_reach(sim_of(op->user), REACHED_HOLE);
+		at += extents[i].bytes;
+	}
+	if (at == 0 || i < count)
+		sim_fail(sim_of(op->user), "extents", 0,
+			 "of %llu bytes of %s from %llu on, %zu of %zu extents cover %llu",
+			 (unsigned long long)op->bytes, op->user->target->name,
+			 (unsigned long long)op->offset, i, count, (unsigned long long)at);
+}
+
+static void on_extents(void *context, int status, const struct engine_extent *extents, size_t count)
+{
+	struct operation *op = context;
+
+	op->request.status = status;
+	if (!status)
+		check_extents(op, extents, count);
+	on_done(&op->request);
+}
+
 static struct operation *operation_new(struct user *user, enum verb verb, uint64_t offset,
 				       uint64_t bytes)
 {
 	static const enum engine_operation operations[] = {
-		[VERB_READ] = ENGINE_READ,
-		[VERB_WRITE] = ENGINE_WRITE,
-		[VERB_ZERO] = ENGINE_ZERO,
-		[VERB_DISCARD] = ENGINE_DISCARD,
+		[VERB_READ] = ENGINE_READ,    [VERB_WRITE] = ENGINE_WRITE,
+		[VERB_ZERO] = ENGINE_ZERO,    [VERB_DISCARD] = ENGINE_DISCARD,
+		[VERB_EXTENTS] = ENGINE_READ, /* not submitted as such */
 	};
 	struct operation *op = xcalloc(1, sizeof *op);
 
@@ -282,16 +322,15 @@ static void operation_submit(struct operation *op)
 	struct user *user = op->user;
 	struct registers *r = user->registers;
 
-	sim_trace(sim_of(user), "%s %llu + %llu stamp %u on %s begins",
-		  op->verb == VERB_READ    ? "read"
-		  : op->verb == VERB_WRITE ? "write"
-		  : op->verb == VERB_ZERO  ? "zero"
-					   : "discard",
+	sim_trace(sim_of(user), "%s %llu + %llu stamp %u on %s begins", verb_names[op->verb],
 		  (unsigned long long)op->offset, (unsigned long long)op->bytes, op->stamp,
 		  user->target->name);
 	if (op->verb == VERB_READ) {
 		op->memory = xmalloc(op->bytes);
 		memset(op->memory, 0xee, op->bytes);
+		op->read = registers_read(r, user->attachment, op->offset, op->bytes);
+	} else if (op->verb == VERB_EXTENTS) {
+		op->memory = xcalloc(1, op->bytes / SECTOR_BYTES);
 		op->read = registers_read(r, user->attachment, op->offset, op->bytes);
 	} else {
 		op->write = registers_write(r, user->attachment, op->offset, op->bytes, op->stamp);
@@ -302,6 +341,10 @@ static void operation_submit(struct operation *op)
 	}
 	op->request.memory = op->memory;
 	op->begun_ns = sim_of(user)->now_ns;
+	if (op->verb == VERB_EXTENTS) {
+		engine_extents(user->volume, op->offset, op->bytes, on_extents, op);
+		return;
+	}
 	engine_submit(user->volume, &op->request);
 	/* The bytes were read during the call: what the caller does with his buffer now must not matter. */
 	if (op->verb == VERB_WRITE)
@@ -381,6 +424,20 @@ static enum verb pick_verb(const struct params *p, struct prng *r)
 	return VERB_WRITE;
 }
 
+/* Beside its operations, as a copying program does: which parts of the volume hold data? */
+static void client_ask(struct client *client)
+{
+	struct user *user = client->user;
+	uint64_t offset, bytes;
+
+	if (!prng_chance(&client->asks, 1, ASKS_ONE_IN))
+		return;
+	pick_range(user, &client->asks, &offset, &bytes);
+	if (prng_chance(&client->asks, 1, 4))
+		bytes = user_bytes(user) - offset;
+	operation_submit(operation_new(user, VERB_EXTENTS, offset, bytes));
+}
+
 static void client_operate(struct client *client)
 {
 	struct user *user = client->user;
@@ -410,6 +467,7 @@ static void client_operate(struct client *client)
 				     prng_below(&client->random, p->repeat_after_ns) + 1,
 			     "repeat");
 	operation_submit(op);
+	client_ask(client);
 }
 
 static void client_run(struct sim_event *event)
@@ -479,6 +537,9 @@ static void on_attached(void *context, int status, const char *text, struct engi
 		client->random = sim_stream(&c->sim, "client",
 					    (uint64_t)user->target->number << 48 |
 						    (uint64_t)user->attachment << 8 | i);
+		client->asks = sim_stream(&c->sim, "asks",
+					  (uint64_t)user->target->number << 48 |
+						  (uint64_t)user->attachment << 8 | i);
 		client_plan(client, prng_below(&client->random, c->params.think_ns + 1) + 1);
 	}
 }
@@ -586,6 +647,8 @@ bool volume_in_use(const struct cluster *c, unsigned volume)
 /* ---- sweeps: verification, and giving back what is not kept ---- */
 
 #define SWEEP_BYTES (256 * KIB)
+/* Whoever reads everything asks, too, where there is data. */
+#define SWEEP_EXTENTS_BYTES (2 * MIB)
 
 /* Spread evenly: of 100 pieces keep_percent. */
 static bool is_kept(const struct user *user, uint64_t piece)
@@ -596,6 +659,16 @@ static bool is_kept(const struct user *user, uint64_t piece)
 	return (piece + 1) * SWEEP_BYTES <=
 		       user->cluster->params.volume[user->target->number].bytes &&
 	       (piece + 1) * percent / 100 > piece * percent / 100;
+}
+
+static void sweep_extents(struct user *user, uint64_t offset)
+{
+	uint64_t bytes = MIN(SWEEP_EXTENTS_BYTES, user_bytes(user) - offset);
+	struct operation *op = operation_new(user, VERB_EXTENTS, offset, bytes);
+
+	op->sweeping = true;
+	user->sweep_under_way++;
+	operation_submit(op);
 }
 
 static void sweep_more(struct user *user)
@@ -613,6 +686,8 @@ static void sweep_more(struct user *user)
 		op->sweeping = true;
 		user->sweep_under_way++;
 		operation_submit(op);
+		if (user->sweep_verb == VERB_READ && offset % SWEEP_EXTENTS_BYTES == 0)
+			sweep_extents(user, offset);
 	}
 	if (user->sweep_under_way == 0) {
 		void (*done)(void *context, struct user *user, unsigned failed) = user->sweep_done;
@@ -667,6 +742,15 @@ void user_write(struct user *user, uint64_t offset, uint64_t bytes, uint32_t sta
 void user_read(struct user *user, uint64_t offset, uint64_t bytes, struct scripted *result)
 {
 	struct operation *op = operation_new(user, VERB_READ, offset, bytes);
+
+	op->scripted = result;
+	result->status = 1;
+	operation_submit(op);
+}
+
+void user_extents(struct user *user, uint64_t offset, uint64_t bytes, struct scripted *result)
+{
+	struct operation *op = operation_new(user, VERB_EXTENTS, offset, bytes);
 
 	op->scripted = result;
 	result->status = 1;

@@ -53,5 +53,7 @@ struct scripted {
 void user_write(struct user *user, uint64_t offset, uint64_t bytes, uint32_t stamp,
 		struct scripted *result);
 void user_read(struct user *user, uint64_t offset, uint64_t bytes, struct scripted *result);
+/* Which sectors hold data; of one chunk. */
+void user_extents(struct user *user, uint64_t offset, uint64_t bytes, struct scripted *result);
 
 #endif

@@ -1,0 +1,98 @@
+/* scenarios_operator.c - what people do to a cluster that is well: updates, copies of volumes, scrubs. */
+#include "tests/sim/scenarios.h"
+#include "tests/sim/steps.h"
+
+#include <errno.h>
+
+#define SECONDS(n) ((n)*NS_PER_S)
+
+/* ---- updates ---- */
+
+static void shape_updates(struct params *p)
+{
+	p->servers = 4;
+	p->engines = 1;
+	p->operations = UINT32_MAX;
+	p->depth = 1;
+	/* Stopped in order, one after another, each down for 3.5 s. */
+	params_add_fault(p, FAULT_CHURN, SECONDS(3), SECONDS(15), 0, 0, 2 | 2000);
+}
+
+static bool drive_updates(struct cluster *c)
+{
+	c->issuing = true;
+	faults_schedule(c);
+	if (!run_for(c, c->params.workload_ns))
+		return false;
+	c->issuing = false;
+	return run_for(c, SECONDS(8)) &&
+	       step_expect(c, c->sim.totals.reached[REACHED_STOPPED_SERVER] >= 4,
+			   "each chunk server has ended in order") &&
+	       step_expect(c, users_under_way(c) == 0, "no operation is held") &&
+	       step_expect(c, c->failed_operations == 0, "an update costs no error") &&
+	       step_expect(c, c->slowest_ns < SECONDS(5), "IO pauses for some seconds at most");
+}
+
+static const struct scenario updates = {
+	.name = "servers-updated",
+	.story = "One chunk server after another is stopped in order and started again, under "
+		 "load: nothing fails, and each disk is left clean.",
+	.shape = shape_updates,
+	.drive = drive_updates,
+};
+
+/* ---- copies ---- */
+
+#define EMPTY (2 * MIB)
+
+/* E0 reaches nobody but one replica, and that one reaches nobody else. */
+static void cut_off_with_one(struct cluster *c, unsigned server)
+{
+	unsigned hosts = c->sim.host_count, e0 = host_of_engine(c, 0);
+
+	for (unsigned h = 0; h < hosts; h++) {
+		if (h == e0 || h == host_of_server(c, server))
+			continue;
+		cut_both(c, e0, h);
+		cut_both(c, host_of_server(c, server), h);
+	}
+}
+
+static bool drive_holes(struct cluster *c)
+{
+	static struct scripted holes;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	try_extents(c, 0, 0, 0, 4 * MIB, &holes);
+	if (!step_done(c, &holes, SECONDS(5)) ||
+	    !step_expect(c, holes.status == 0 && c->sim.totals.reached[REACHED_HOLE],
+			 "there is a hole behind the data"))
+		return false;
+	cut_off_with_one(c, server_of(c, 0, 0, 0));
+	if (!step_attach(c, 1, 0, true) || !step_write(c, 1, 0, EMPTY, MIB, SECONDS(20)))
+		return false;
+	try_extents(c, 0, 0, 0, 4 * MIB, &holes);
+	if (!run_for(c, SECONDS(5)) ||
+	    !step_expect(c, holes.status == 1, "who holds no grants says nothing of holes"))
+		return false;
+	net_heal_all(c->sim.net);
+	return step_done(c, &holes, SECONDS(20)) &&
+	       step_expect(c, holes.status == -ESHUTDOWN, "E0 has lost its volume");
+}
+
+static const struct scenario holes = {
+	.name = "holes-of-a-deposed-owner",
+	.story =
+		"E0 is cut off with one replica, E1 takes the volume and writes where nothing was; "
+		"somebody copies the volume from E0, and is not told that nothing is there.",
+	.shape = shape_scripted,
+	.drive = drive_holes,
+};
+
+const struct scenario *const scenarios_operator[] = {
+	&updates,
+	&holes,
+	NULL,
+};
