@@ -474,11 +474,11 @@ static void begin(struct store *store)
 	pages_continue(store);
 }
 
-/* After it nothing is left to do. */
+/* After it nothing is left to do: no batch follows, not even one that confirms others. */
 static bool wanted_last(const struct store *store)
 {
-	return store->closing && journal_idle(store) && writeback_idle(store) &&
-	       writeback_ring_done(store) == store->journal.ring_count &&
+	return store->closing && journal_idle(store) && journal_confirmed(store) &&
+	       writeback_idle(store) && writeback_ring_done(store) == store->journal.ring_count &&
 	       TAILQ_EMPTY(&store->waiting);
 }
 

@@ -517,12 +517,16 @@ void journal_pump(struct store *store)
 	journal_start(store);
 }
 
+bool journal_confirmed(const struct store *store)
+{
+	const struct journal *j = &store->journal;
+
+	return !j->durable_sequence || j->confirmed_operation == j->durable_operation;
+}
+
 void journal_confirm(struct store *store)
 {
-	struct journal *j = &store->journal;
-
-	if (store->failed || !TAILQ_EMPTY(&j->queue) || !j->durable_sequence ||
-	    j->confirmed_operation == j->durable_operation)
+	if (store->failed || !TAILQ_EMPTY(&store->journal.queue) || journal_confirmed(store))
 		return;
 	batch_new(store)->confirm = true;
 	journal_start(store);

@@ -527,6 +527,8 @@ uint64_t journal_ring_offset(const struct store *store, uint64_t position);
 void journal_batch_live(struct store *store, uint32_t sequence);
 void journal_batch_dropped(void *context, uint32_t sequence);
 bool journal_idle(const struct store *store);
+/* Nothing that is durable waits for a batch that confirms it. */
+bool journal_confirmed(const struct store *store);
 
 /* ---- read.c ---- */
 void read_submit(struct store *store, struct store_op *op);

@@ -41,6 +41,48 @@ static const struct scenario updates = {
 	.drive = drive_updates,
 };
 
+/* Now and then a request takes long, so that those that go together end in any order. */
+static void shape_idle(struct params *p)
+{
+	shape_scripted(p);
+	for (unsigned i = 0; i < SIM_SERVERS_MAX; i++) {
+		p->disk[i].spike_one_in = 4;
+		p->disk[i].spike_ns = 50 * NS_PER_MS;
+	}
+}
+
+/* The last thing that a chunk server has done brought no data. */
+static bool drive_idle(struct cluster *c)
+{
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	for (unsigned i = 0; i < 12; i++) {
+		struct sim_server *s = &c->servers[i % c->params.servers];
+		unsigned engine = (i + 1) % 2;
+		uint64_t before = c->sim.totals.reached[REACHED_STOPPED_SERVER];
+
+		/* A new owner: an epoch to be remembered. */
+		if (!step_detach(c, !engine, 0) || !step_attach(c, engine, 0, false) ||
+		    !step_read(c, engine, 0, 0, MIB, SECONDS(5)))
+			return false;
+		cluster_stop_server(c, s->node.number);
+		if (!run_for(c, SECONDS(5)) ||
+		    !step_expect(c, c->sim.totals.reached[REACHED_STOPPED_SERVER] > before,
+				 "the chunk server ends in order"))
+			return false;
+	}
+	return true;
+}
+
+static const struct scenario idle = {
+	.name = "stopped-when-idle",
+	.story = "Chunk servers are stopped when the last thing that they have done brought no "
+		 "data: their journals are empty all the same.",
+	.shape = shape_idle,
+	.drive = drive_idle,
+};
+
 /* ---- copies ---- */
 
 #define EMPTY (2 * MIB)
@@ -93,6 +135,7 @@ static const struct scenario holes = {
 
 const struct scenario *const scenarios_operator[] = {
 	&updates,
+	&idle,
 	&holes,
 	NULL,
 };

@@ -137,6 +137,7 @@ START_TEST(test_inspect)
 	ck_assert_int_eq(status, 0);
 	ck_assert_ptr_nonnull(strstr(all, "superblock 0: valid"));
 	ck_assert_ptr_nonnull(strstr(all, "clean"));
+	ck_assert_ptr_nonnull(strstr(all, "journal: 0 batches"));
 	ck_assert_ptr_nonnull(strstr(all, "chunk 4: root 3"));
 	ck_assert_ptr_nonnull(strstr(all, "chunk 5: deleted, commit 9"));
 	ck_assert_ptr_nonnull(strstr(all, "unit 0: version 1.200"));
