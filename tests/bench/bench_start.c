@@ -1,9 +1,9 @@
 /*
  * bench_start.c - how long a store with much data takes to start, and its memory: bench_start FILE GIB [METADATA-MEMORY-MIB].
  * FILE is made sparse and somewhat larger than GIB; all units of GIB are written, but the data itself is dropped on its way to the
- * file: only superblocks, journal and metadata are real. Then it is closed and opened (a clean start), 4 KiB writes fill
- * some of the journal, and it is opened without having been closed (a start after a crash). METADATA-MEMORY-MIB is the option of all these
- * stores; what the process had at most is then what it had at most in any of these phases.
+ * file: only superblocks, journal and metadata are real. Then it is closed and opened (a clean start), and 4 KiB writes fill
+ * some of the journal. All this a process does that ends there and then; another one opens what it has left (a start after a crash).
+ * METADATA-MEMORY-MIB is the option of all these stores; what each of the two processes had at most is told.
  */
 #include "common/base/prng.h"
 #include "common/io-uring/io_uring_disk.h"
@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CHUNK_BYTES CHUNK_BYTES_DEFAULT
@@ -34,6 +35,12 @@ static struct prng prng = {1};
 static bool finished;
 static struct store_options options;
 
+static void know_layout(const struct disk_superblock *super)
+{
+	data_offset = super->data_offset;
+	data_end = super->size_bytes - sizeof *super;
+}
+
 /* Writes to the data region are done without being done. */
 static void thin_submit(struct io_disk *disk, struct io_disk_request *r)
 {
@@ -41,10 +48,8 @@ static void thin_submit(struct io_disk *disk, struct io_disk_request *r)
 	if (r->op == IO_DISK_WRITE && r->offset == 0) {
 		const struct disk_superblock *super = r->iov[0].iov_base;
 
-		if (super->magic == SUPERBLOCK_MAGIC) {
-			data_offset = super->data_offset;
-			data_end = super->size_bytes - sizeof *super;
-		}
+		if (super->magic == SUPERBLOCK_MAGIC)
+			know_layout(super);
 	}
 	if (r->op == IO_DISK_WRITE && r->offset >= data_offset && r->offset < data_end) {
 		r->op = IO_DISK_READ;
@@ -160,8 +165,10 @@ static void op_done(struct store_op *op)
 		submit(op);
 }
 
-static void write_all(struct store_op *ops, uint64_t bytes, uint32_t each)
+static void write_all(uint64_t bytes, uint32_t each)
 {
+	static struct store_op ops[DEPTH];
+
 	left = bytes;
 	op_bytes = each;
 	for (uint32_t i = 0; i < DEPTH && left; i++)
@@ -202,14 +209,109 @@ static void make_file(const char *path, uint64_t bytes)
 	close(fd);
 }
 
+/* A process that has just died holds its lock until the kernel has carried out what it had under way. */
+static void open_disk(const char *path)
+{
+	char why[IO_URING_WHY_BYTES];
+	int rc;
+
+	loop = ev_default_loop(0);
+	while ((rc = io_uring_disk_open(loop, path, &(struct io_uring_disk_options){0}, &file,
+					why)) == -EBUSY)
+		usleep(1000);
+	if (rc) {
+		fprintf(stderr, "%s\n", why);
+		exit(1);
+	}
+	thin = *file;
+	thin.submit = thin_submit;
+	data = slice_new(MIB);
+	memset(slice_data(data), 0, MIB);
+}
+
+static void close_store(void)
+{
+	store_close(store, close_done, NULL);
+	wait_finished();
+	store_free(store);
+}
+
+static void fill(void)
+{
+	struct store_format_options format = {.disk = uuid_from_random(1, 2)};
+
+	store_format(&thin, &format, format_done, NULL);
+	wait_finished();
+	open_store();
+	make_chunks();
+	write_all(total_bytes, (uint32_t)MIB);
+	close_store();
+}
+
+/* The first process: ends with some of the journal in use. */
+static void fill_and_crash(const char *path)
+{
+	struct store_counters c;
+	struct start clean;
+	uint64_t bytes;
+	double begin;
+
+	open_disk(path);
+	fill();
+	clean = open_store();
+	c = store_counters(store);
+	if (options.metadata_memory_bytes)
+		printf("metadata_memory: %llu MiB\n",
+		       (unsigned long long)(options.metadata_memory_bytes / MIB));
+	printf("%llu GiB in use: %.3f GiB of memory (%.3f GiB a TiB; the process, filled and "
+	       "opened: "
+	       "%.3f GiB)\n",
+	       (unsigned long long)(total_bytes / GIB), (double)c.memory_bytes / GIB,
+	       (double)c.memory_bytes / GIB / ((double)c.used_bytes / TIB), process_gib());
+	printf("clean start %.2f s (%.2f s of CPU)\n", clean.seconds, clean.cpu);
+	bytes = MIN(c.journal_bytes / 4, total_bytes);
+	begin = now_s();
+	write_all(bytes, BLOCK_BYTES);
+	printf("%.3f GiB of random 4 KiB writes: %.0f /s\n", (double)bytes / GIB,
+	       (double)(bytes / BLOCK_BYTES) / (now_s() - begin));
+	c = store_counters(store);
+	printf("journal in use: %.3f GiB\n", (double)c.journal_used_bytes / GIB);
+	if (options.metadata_memory_bytes)
+		printf("pages of units: %llu hits, %llu misses\n",
+		       (unsigned long long)c.metadata_hits, (unsigned long long)c.metadata_misses);
+	printf("this process at most %.3f GiB\n", process_gib());
+	fflush(stdout);
+	_exit(0);
+}
+
+static void start_again(const char *path)
+{
+	static struct disk_superblock super;
+	struct store_counters c;
+	struct start crash;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || pread(fd, &super, sizeof super, 0) != sizeof super) {
+		perror(path);
+		exit(1);
+	}
+	close(fd);
+	know_layout(&super);
+	open_disk(path);
+	crash = open_store();
+	c = store_counters(store);
+	printf("start after a crash %.2f s (%.2f s of CPU); %.3f GiB of memory, the process at "
+	       "most %.3f GiB\n",
+	       crash.seconds, crash.cpu, (double)c.memory_bytes / GIB, process_gib());
+	close_store();
+	slice_unref(&data);
+	io_uring_disk_close(file);
+}
+
 int main(int argc, char **argv)
 {
-	static struct store_op ops[DEPTH];
-	struct store_format_options format = {.disk = uuid_from_random(1, 2)};
-	struct store_counters c;
-	char why[IO_URING_WHY_BYTES];
-	struct start clean, crash;
-	double begin;
+	int status;
+	pid_t pid;
 
 	if (argc < 3) {
 		fprintf(stderr, "bench_start FILE GIB [METADATA-MEMORY-MIB]\n");
@@ -218,57 +320,13 @@ int main(int argc, char **argv)
 	total_bytes = strtoull(argv[2], NULL, 10) * GIB;
 	options.metadata_memory_bytes = argc > 3 ? strtoull(argv[3], NULL, 10) * MIB : 0;
 	make_file(argv[1], total_bytes + total_bytes / 16);
-	loop = ev_default_loop(0);
-	if (io_uring_disk_open(loop, argv[1], &(struct io_uring_disk_options){0}, &file, why)) {
-		fprintf(stderr, "%s\n", why);
+	pid = fork();
+	if (pid == 0)
+		fill_and_crash(argv[1]);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+		fprintf(stderr, "the process that fills %s has failed\n", argv[1]);
 		return 1;
 	}
-	thin = *file;
-	thin.submit = thin_submit;
-	data = slice_new(MIB);
-	memset(slice_data(data), 0, MIB);
-	store_format(&thin, &format, format_done, NULL);
-	wait_finished();
-	open_store();
-	make_chunks();
-	write_all(ops, total_bytes, (uint32_t)MIB);
-	store_close(store, close_done, NULL);
-	wait_finished();
-	store_free(store);
-	clean = open_store();
-	c = store_counters(store);
-	if (options.metadata_memory_bytes)
-		printf("metadata_memory: %s MiB\n", argv[3]);
-	printf("%s GiB in use: %.3f GiB of memory (%.3f GiB a TiB; the process, filled and opened: "
-	       "%.3f GiB)\n",
-	       argv[2], (double)c.memory_bytes / GIB,
-	       (double)c.memory_bytes / GIB / ((double)c.used_bytes / TIB), process_gib());
-	printf("clean start %.2f s (%.2f s of CPU)\n", clean.seconds, clean.cpu);
-	begin = now_s();
-	write_all(ops, MIN(c.journal_bytes / 4, total_bytes), BLOCK_BYTES);
-	printf("%.3f GiB of random 4 KiB writes: %.0f /s\n",
-	       (double)MIN(c.journal_bytes / 4, total_bytes) / GIB,
-	       (double)(MIN(c.journal_bytes / 4, total_bytes) / BLOCK_BYTES) / (now_s() - begin));
-	/* Until nothing is at the disk any more. */
-	while (ev_run(loop, EVRUN_NOWAIT), store_counters(store).device_writes != c.device_writes) {
-		c = store_counters(store);
-		usleep(200000);
-	}
-	printf("journal in use: %.3f GiB\n", (double)c.journal_used_bytes / GIB);
-	if (options.metadata_memory_bytes)
-		printf("pages of units: %llu hits, %llu misses\n",
-		       (unsigned long long)c.metadata_hits, (unsigned long long)c.metadata_misses);
-	store_free(store);
-	crash = open_store();
-	c = store_counters(store);
-	printf("start after a crash %.2f s (%.2f s of CPU); %.3f GiB of memory, the process at "
-	       "most "
-	       "%.3f GiB\n",
-	       crash.seconds, crash.cpu, (double)c.memory_bytes / GIB, process_gib());
-	store_close(store, close_done, NULL);
-	wait_finished();
-	store_free(store);
-	slice_unref(&data);
-	io_uring_disk_close(file);
+	start_again(argv[1]);
 	return 0;
 }
