@@ -170,8 +170,11 @@ static void step_job(struct meta *meta, struct job *job)
 		else if (!take_off(meta, job, chunk))
 			break;
 	}
-	if (job->cursor > last && !job->flying_count)
-		meta_end_job(meta, job, job->row.failed ? JOB_FAILED : JOB_DONE);
+	if (job->cursor <= last || job->flying_count)
+		return;
+	/* Chunks that were deleted meanwhile are none of it any more. */
+	job->row.chunks = job->row.done;
+	meta_end_job(meta, job, job->row.failed ? JOB_FAILED : JOB_DONE);
 }
 
 void meta_jobs_tick(struct meta *meta)

@@ -1,5 +1,6 @@
 /* cluster.c - see cluster.h. */
 #include "tests/sim/cluster.h"
+#include "tests/sim/jobs.h"
 #include "tests/sim/lists.h"
 #include "tests/sim/users.h"
 
@@ -406,6 +407,7 @@ void cluster_init(struct cluster *c, const struct params *params, bool tracing, 
 		v->next_engine = i % params->engines;
 	}
 	c->admin = admin_new(c);
+	c->jobs = jobs_new(c);
 }
 
 void cluster_fini(struct cluster *c)
@@ -418,6 +420,7 @@ void cluster_fini(struct cluster *c)
 		cluster_kill_server(c, i, true);
 		sim_disk_free(c->servers[i].disk);
 	}
+	jobs_free(c->jobs);
 	admin_free(c->admin);
 	for (unsigned i = 0; i < c->params.volumes; i++) {
 		registers_free(c->volumes[i].registers);

@@ -131,6 +131,7 @@ struct cluster {
 	struct observer *observer;
 	struct lists *lists;
 	struct admin *admin;
+	struct jobs *jobs; /* of the operator */
 	char meta_addresses[512];
 	struct sim_event tick;
 	struct sim_event look; /* of the operator */

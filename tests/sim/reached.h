@@ -39,6 +39,9 @@
 	X(DISK_ERROR, "answers DISK_ERROR")                                                        \
 	X(BLOCK_REPAIRED, "bad blocks repaired")                                                   \
 	X(SCRUBBED, "disks that had lied, and were read whole after they had been scrubbed")       \
+	X(JOB_DONE, "scrub jobs that ended as DONE")                                               \
+	X(JOB_FAILED, "scrub jobs that FAILED: chunks that could not be scrubbed")                 \
+	X(JOB_CANCELLED, "scrub jobs that were cancelled")                                         \
 	X(NO_SPACE, "writes answered NO_SPACE by a replica")                                       \
 	X(COPY_NO_SPACE, "copies answered NO_SPACE")                                               \
 	X(NOT_CREATED, "chunks not created for want of room")                                      \

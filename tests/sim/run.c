@@ -1,6 +1,7 @@
 /* run.c - see run.h. */
 #include "tests/sim/run.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/jobs.h"
 #include "tests/sim/leases.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/rest.h"
@@ -18,6 +19,7 @@
 #define SESSIONS_BACK_NS (10 * NS_PER_S)
 #define TRIMMED_NS       (120 * NS_PER_S)
 #define SCRUBBED_NS      (180 * NS_PER_S)
+#define JOB_NS           (180 * NS_PER_S)
 #define NO_ROOM_NS       (5 * NS_PER_S)
 #define REDUNDANCY_NS    (240 * NS_PER_S)
 #define DELETED_NS       (240 * NS_PER_S)
@@ -372,24 +374,65 @@ static bool all_scrubbed(struct cluster *c)
 	return true;
 }
 
-/*
- * Where a disk has lied, until each chunk has been scrubbed: once since the faults ended, and once more, since that one may have begun before. The
- * metadata of a disk is not scrubbed.
- */
-static bool scrub_all(struct cluster *c)
+/* Until each chunk has been scrubbed: once since the faults ended, and once more, since that one may have begun before. */
+static bool scrub_by_time(struct cluster *c)
 {
-	const struct params *p = &c->params;
-
-	if (!p->scrub_ms || !p->spare_metadata || !cluster_disk_lies(c, p->victim))
-		return true;
 	for (unsigned i = 0; i < 2; i++) {
 		if (!run_until(c, SCRUBBED_NS, all_scrubbed, "liveness",
 			       "not every chunk was scrubbed"))
 			return false;
 		c->scrub_since_ms = cluster_wall_ms(c);
 	}
-	c->scrubbed = true;
-	sim_reach(&c->sim, REACHED_SCRUBBED);
+	return true;
+}
+
+static bool no_job(struct cluster *c)
+{
+	return jobs_ended(c->jobs);
+}
+
+static bool jobs_over(struct cluster *c)
+{
+	return run_until(c, JOB_NS, no_job, "liveness", "a scrub job has not ended");
+}
+
+/*
+ * The operator asks for a scrub of everything: in a cluster that is well it must end well, with every chunk read on every replica. The first one
+ * may find scrubs that were begun before, and their owners gone; and where a disk has lied, they have begun too early.
+ */
+static bool scrub_by_job(struct cluster *c, bool lied)
+{
+	bool well = false;
+
+	for (unsigned i = 0; i < 2 && (!well || lied); i++) {
+		c->scrub_since_ms = cluster_wall_ms(c) - 1;
+		jobs_scrub(c->jobs, "{}");
+		if (!jobs_over(c))
+			return false;
+		well = jobs_done_well(c->jobs) && all_scrubbed(c);
+	}
+	if (!well)
+		sim_fail(&c->sim, "scrub jobs", 0,
+			 "a scrub of everything, in a cluster without faults, has not %s",
+			 jobs_done_well(c->jobs) ? "read all of it" : "ended well");
+	return !c->sim.failed;
+}
+
+/* Where a disk has lied every chunk is scrubbed, by time or by a job; elsewhere in some seeds. The metadata of a disk is not scrubbed. */
+static bool scrub_all(struct cluster *c)
+{
+	const struct params *p = &c->params;
+	bool lied = p->spare_metadata && cluster_disk_lies(c, p->victim);
+
+	if (!jobs_over(c))
+		return false;
+	if (lied && p->scrub_ms ? !scrub_by_time(c)
+				: (lied || jobs_want_all(c->jobs)) && !scrub_by_job(c, lied))
+		return false;
+	if (lied) {
+		c->scrubbed = true;
+		sim_reach(&c->sim, REACHED_SCRUBBED);
+	}
 	return true;
 }
 
@@ -500,6 +543,7 @@ void run_seed(const struct params *params, bool tracing, FILE *out, struct run_r
 		c->workload_began_ns = c->sim.now_ns;
 		faults_schedule(c);
 		operator_start(c);
+		jobs_begin(c->jobs);
 		run_for(c, params->workload_ns);
 	}
 	if (!c->sim.failed && run_liveness(c))

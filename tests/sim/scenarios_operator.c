@@ -1,4 +1,5 @@
 /* scenarios_operator.c - what people do to a cluster that is well: updates, copies of volumes, scrubs. */
+#include "tests/sim/jobs.h"
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
 
@@ -133,9 +134,64 @@ static const struct scenario holes = {
 	.drive = drive_holes,
 };
 
+/* ---- scrubs on demand ---- */
+
+/* No scrub comes by itself. */
+static void shape_job(struct params *p)
+{
+	shape_scripted(p);
+	p->volume[0].bytes = 24 * MIB;
+	p->spare_metadata = true;
+	params_add_fault(p, FAULT_DISK_ROT, 0, 0, 0, 0,
+			 0); /* for the checks at rest: carried out below */
+}
+
+static bool job_is_over(struct cluster *c)
+{
+	return jobs_ended(c->jobs);
+}
+
+static bool drive_job(struct cluster *c)
+{
+	struct jobs_told told;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, true) || !step_write(c, 0, 0, 0, 24 * MIB, SECONDS(10)) ||
+	    !run_for(c, SECONDS(3)))
+		return false;
+	c->params.victim = server_of(c, 0, 0, 2);
+	sim_disk_rot(c->servers[c->params.victim].disk, 60);
+	jobs_scrub(c->jobs, "{\"volume\":\"vol0\"}");
+	/* Its meta service dies, and the owner of the chunks. */
+	if (!run_for(c, 100 * NS_PER_MS))
+		return false;
+	kill_metad(c, 0);
+	kill_engine(c, 0);
+	node_let_up(&c->metads[0].node);
+	node_let_up(&c->engines[0].node);
+	if (!run_until(c, SECONDS(120), job_is_over, "scenario", "the job has not ended"))
+		return false;
+	told = jobs_told(c->jobs);
+	if (!step_expect(c, jobs_done_well(c->jobs), "the job ends well") ||
+	    !step_expect(c, told.bad > 0 && told.repaired == told.bad && !told.damaged,
+			 "it has found bad blocks, and mended all of them"))
+		return false;
+	jobs_scrub(c->jobs, "{\"volume\":\"vol0\"}");
+	if (!run_until(c, SECONDS(120), job_is_over, "scenario", "the second job has not ended"))
+		return false;
+	told = jobs_told(c->jobs);
+	return step_expect(c, jobs_done_well(c->jobs) && told.bad == 0 && told.read > 0,
+			   "the next one reads everything again, and finds nothing");
+}
+
+static const struct scenario job = {
+	.name = "scrub-on-demand",
+	.story = "Bits rot where nobody reads; an operator asks for a scrub, the meta service and "
+		 "the owner die meanwhile: it ends, all is mended, and the next one finds nothing.",
+	.shape = shape_job,
+	.drive = drive_job,
+};
+
 const struct scenario *const scenarios_operator[] = {
-	&updates,
-	&idle,
-	&holes,
-	NULL,
+	&updates, &idle, &holes, &job, NULL,
 };

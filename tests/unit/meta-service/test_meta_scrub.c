@@ -232,6 +232,27 @@ START_TEST(a_job_can_be_paused_resumed_and_cancelled)
 }
 END_TEST
 
+/* What is deleted meanwhile is none of the job's any more: it is DONE, all of it. */
+START_TEST(a_job_does_without_what_is_deleted)
+{
+	json_t *done;
+
+	setup();
+	scrub_all();
+	json_decref(job("job.pause", 1));
+	expect_job(1, "WAITING", 0);
+	ck_assert_int_eq(admin_status_of(f.w, "volume.delete", "{\"name\":\"v\",\"force\":true}"),
+			 WIRE_OK);
+	json_decref(job("job.resume", 1));
+	world_tick(f.w, 200);
+	done = job("job.show", 1);
+	ck_assert_str_eq(json_string_value(json_object_get(done, "state")), "DONE");
+	ck_assert_int_eq(json_integer_value(json_object_get(done, "chunks")), 0);
+	json_decref(done);
+	world_free(f.w);
+}
+END_TEST
+
 static bool status_says(const char *text)
 {
 	json_t *status = admin_ask(f.w, "status", "{}", NULL);
@@ -315,6 +336,6 @@ END_TEST
 WORLD_MAIN("meta scrub", a_job_asks_the_owner_for_one_chunk_after_the_other,
 	   who_hears_nothing_asks_again_and_gives_up_in_the_end,
 	   a_chunk_without_an_owner_is_given_to_a_chunk_server, only_the_owner_is_believed,
-	   a_job_survives_a_restart, a_job_can_be_paused_resumed_and_cancelled,
-	   damage_is_named_until_a_scrub_finds_none, each_chunk_has_its_time,
-	   who_has_waited_longest_comes_first)
+	   a_job_survives_a_restart, a_job_does_without_what_is_deleted,
+	   a_job_can_be_paused_resumed_and_cancelled, damage_is_named_until_a_scrub_finds_none,
+	   each_chunk_has_its_time, who_has_waited_longest_comes_first)
