@@ -167,6 +167,7 @@ struct owner_slot {
 	enum owner_slot_state state;
 	uint8_t retries;
 	uint8_t roll_failures; /* since it was level last */
+	uint8_t fill_failures; /* FILLING: no room or a disk error, since a unit was copied to it last */
 	uint32_t cid;
 	struct owner_peer *peer;
 	uint64_t commit; /* of its CREATE */

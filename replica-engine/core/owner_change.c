@@ -3,8 +3,9 @@
  *
  * A replica is evicted when IO waits for it and it is refused (EVICT_REFUSED_NS), silent (EVICT_SILENT_NS), or has failed;
  * and only if at least min_replicas others have answered SYNC at our epoch; or if metad says that it is one more than wanted,
- * and all others are there. Until metad has *answered* it counts as ACTIVE. One change is asked for at a time; it names the list
- * that it was made for, so that an answer that is lost can be asked for again without harm.
+ * and all others are there. Until metad has *answered* it counts as ACTIVE. A FILLING one that can't take what it is filled with is
+ * given up (DROP), so that another one is chosen. One change is asked for at a time; it names the list that it was made for, so that an
+ * answer that is lost can be asked for again without harm.
  */
 #include "replica-engine/core/owner_private.h"
 
@@ -249,10 +250,20 @@ static int find_surplus(const struct step *s)
 	return leaving;
 }
 
+/* A FILLING one that can't be filled. */
+static int find_hopeless(const struct owner *o)
+{
+	FOR_EACH_SLOT (o, i) {
+		if (!o->slots[i].counts && o->slots[i].fill_failures >= FILL_FAILURES_MAX)
+			return (int)i;
+	}
+	return -1;
+}
+
 void owner_change_progress(struct step *s)
 {
 	struct owner *o = s->o;
-	int surplus;
+	int surplus, hopeless;
 
 	if (o->phase == OWNER_IO || o->phase == OWNER_SHORT)
 		hurry_reads(s);
@@ -277,8 +288,12 @@ void owner_change_progress(struct step *s)
 		return;
 	}
 	surplus = find_surplus(s);
+	hopeless = find_hopeless(o);
 	if (surplus >= 0)
 		owner_ask_change(s, CHANGE_EVICT, (unsigned)surplus, "one more than wanted");
+	else if (hopeless >= 0)
+		owner_ask_change(s, CHANGE_DROP, (unsigned)hopeless,
+				 "it has no room for what it is filled with, or a bad disk");
 }
 
 enum owner_hold owner_hold(const struct owner *o, uint64_t now_ns)

@@ -11,7 +11,8 @@
  * one. Those generations are not sent to the new replica, it gets them by COPY from a source that has them; therefore a
  * COPY need not wait for writes up to g0 that are not settled yet.
  *
- * Until PROMOTE is asked it may be left out at any moment, whatever was under way: it starts from SYNC again.
+ * Until PROMOTE is asked it may be left out at any moment, whatever was under way: it starts from SYNC again. One that has no room for
+ * what it is filled with, or a bad disk, is given up after a few times (owner_change.c): metad finds another place for it.
  */
 #include "replica-engine/core/owner_private.h"
 
@@ -36,6 +37,16 @@ void owner_leave_out(struct step *s, unsigned slot)
 	p->creating = false;
 	p->covered_connection = 0;
 	p->retry_ns = s->now_ns + JOIN_RETRY_NS;
+}
+
+void owner_fill_failed(struct step *s, unsigned slot, enum wire_status status)
+{
+	struct owner_slot *p = &s->o->slots[slot];
+
+	owner_leave_out(s, slot);
+	if ((status == WIRE_NO_SPACE || status == WIRE_DISK_ERROR) &&
+	    p->fill_failures < FILL_FAILURES_MAX)
+		p->fill_failures++;
 }
 
 /* The ACTIVE replica whose versions are taken, and which is copied from first. */
@@ -153,7 +164,10 @@ void owner_join_answered(struct step *s, unsigned slot, const struct msg *msg)
 	if (msg->status != WIRE_OK ||
 	    (msg->type == MSG_VERSIONS_OK && msg->u.version_list.unit_count != o->unit_count) ||
 	    (msg->type == MSG_INVALIDATE_OK && msg->u.invalidate_ok.unit_count != o->unit_count)) {
-		owner_leave_out(s, (unsigned)o->joining);
+		if (msg->type == MSG_VERSIONS_OK) /* the source's fault */
+			owner_leave_out(s, (unsigned)o->joining);
+		else
+			owner_fill_failed(s, slot, msg->status);
 		return;
 	}
 	if (msg->type == MSG_VERSIONS_OK)
@@ -190,8 +204,9 @@ void owner_filled_unit(struct step *s, struct owner_request *r, enum wire_status
 		assert(bit_get(p->invalid, r->unit) && p->invalid_units > 0);
 		bit_clear(p->invalid, r->unit);
 		p->invalid_units--;
+		p->fill_failures = 0;
 	} else if (status != WIRE_FENCED) {
-		owner_leave_out(s, r->destination);
+		owner_fill_failed(s, r->destination, status);
 	}
 }
 

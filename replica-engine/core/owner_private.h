@@ -16,6 +16,8 @@
 #define FAILED_RETRY_NS (1 * NS_PER_S)
 /* One that fails while it is made level, again and again: doubled so many times at most. */
 #define ROLL_FAILURES_MAX 5u
+/* A FILLING one that can't take what it is filled with, so many times without getting on, is given up. */
+#define FILL_FAILURES_MAX 3u
 /* The longest that a replica is believed to wait for a promise. */
 #define PROMISE_WAIT_MAX_NS (2 * PROMISE_NS)
 /* A join holds new generations for this long at most while those in flight are answered. */
@@ -141,6 +143,8 @@ void owner_join_progress(struct step *s);
 void owner_join_answered(struct step *s, unsigned slot, const struct msg *msg);
 /* A FILLING replica is left out: it starts from SYNC again, not before the retry time. */
 void owner_leave_out(struct step *s, unsigned slot);
+/* The same for what it has answered: again and again without getting on, and metad is asked to drop it. */
+void owner_fill_failed(struct step *s, unsigned slot, enum wire_status status);
 void owner_filled_unit(struct step *s, struct owner_request *r, enum wire_status status);
 
 /* owner_change.c */

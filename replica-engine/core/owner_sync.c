@@ -157,7 +157,7 @@ void owner_sync_answered(struct step *s, unsigned slot, const struct msg *msg)
 		if (p->counts)
 			owner_slot_failed(s, slot);
 		else
-			owner_leave_out(s, slot);
+			owner_fill_failed(s, slot, msg->status);
 		return;
 	}
 	covered(p);

@@ -161,7 +161,7 @@ void owner_write_answered(struct step *s, unsigned slot, const struct msg *msg)
 		 * keep the count of its invalid units.
 		 */
 		if (!p->counts) {
-			owner_leave_out(s, slot);
+			owner_fill_failed(s, slot, msg->status);
 			break;
 		}
 		/* Start over from what it has; what keeps failing is a failed replica. */
@@ -178,7 +178,7 @@ void owner_write_answered(struct step *s, unsigned slot, const struct msg *msg)
 		if (p->counts)
 			owner_slot_failed(s, slot);
 		else
-			owner_leave_out(s, slot);
+			owner_fill_failed(s, slot, msg->status);
 		break;
 	}
 }

@@ -202,6 +202,103 @@ static const struct scenario one_too_many = {
 	.drive = drive_one_too_many,
 };
 
+/*
+ * The chunk is granted to an engine that reaches no chunk server, so it is nowhere. A disk is lost, and another one is to be filled for it.
+ * When the owner reaches the others it finds nothing and creates the replicas; their servers die as they hear of it.
+ */
+static bool drive_create_is_lost(struct cluster *c)
+{
+	static struct scripted held;
+	unsigned lost, others[2];
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false))
+		return false;
+	for (unsigned i = 0; i < c->params.servers; i++)
+		cut_both(c, host_of_engine(c, 0), host_of_server(c, i));
+	try_write(c, 0, 0, 0, 64 * KIB, &held);
+	if (!run_for(c, SECONDS(1)) ||
+	    !step_expect(c, cluster_chunk(c, 0, 0) != NULL, "the lease is granted"))
+		return false;
+	lost = server_of(c, 0, 0, 0);
+	for (unsigned i = 0; i < 2; i++)
+		others[i] = server_of(c, 0, 0, i + 1);
+	kill_server(c, lost);
+	cluster_replace_disk(c, lost);
+	node_let_up(&c->servers[lost].node);
+	if (!step_replicas(c, 0, 0, 3, 4, SECONDS(60)))
+		return false;
+	net_heal_all(c->sim.net);
+	/* That to the new disk, then one that is lost. */
+	for (unsigned i = 0; i < 2; i++) {
+		if (!step_until_sent(c, &c->engines[0].node, MSG_CREATE, SECONDS(20)))
+			return false;
+	}
+	for (unsigned i = 0; i < 2; i++)
+		kill_server(c, others[i]);
+	if (!run_for(c, 100 * NS_PER_MS))
+		return false;
+	for (unsigned i = 0; i < 2; i++)
+		node_let_up(&c->servers[others[i]].node);
+	return step_done(c, &held, SECONDS(60)) &&
+	       step_expect(c, held.status == 0, "the write is carried out") &&
+	       step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+}
+
+static const struct scenario create_is_lost = {
+	.name = "create-lost-on-its-way",
+	.story =
+		"An owner creates the replicas of a chunk that is nowhere yet, and its connections "
+		"break: the CREATE is sent again.",
+	.shape = shape_keeps_all,
+	.drive = drive_create_is_lost,
+};
+
+/* Of two replicas one comes back to a disk that is too small for what was written meanwhile; then the other one's disk is lost. */
+static void shape_small_disk(struct params *p)
+{
+	shape_scripted(p);
+	p->servers = 4;
+	p->volume[0].bytes = 32 * MIB;
+	p->disk[0].size_bytes = 32 * MIB;
+}
+
+static bool drive_full_is_given_up(struct cluster *c)
+{
+	unsigned small = 0, lost;
+
+	c->manual = true;
+	kill_server(c, 3);
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	lost = server_of(c, 0, 0, server_of(c, 0, 0, 0) == small);
+	kill_server(c, small);
+	for (uint64_t at = 0; at < c->params.volume[0].bytes; at += MIB) {
+		if (!step_write(c, 0, 0, at, MIB, SECONDS(10)))
+			return false;
+	}
+	kill_server(c, lost);
+	cluster_replace_disk(c, lost);
+	node_let_up(&c->servers[small].node);
+	if (!run_for(c, SECONDS(20)))
+		return false;
+	node_let_up(&c->servers[3].node);
+	for (uint64_t i = 0; i < c->params.volume[0].bytes / c->params.chunk_bytes; i++) {
+		if (!step_write(c, 0, 0, i * c->params.chunk_bytes, 64 * KIB, SECONDS(60)))
+			return false;
+	}
+	node_let_up(&c->servers[lost].node);
+	return step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+}
+
+static const struct scenario full_is_given_up = {
+	.name = "no-room-to-be-filled",
+	.story = "IO is held until a replica is filled, and the one that is to be filled has no "
+		 "room: it is given up, and another server takes its place.",
+	.shape = shape_small_disk,
+	.drive = drive_full_is_given_up,
+};
+
 const struct scenario *const scenarios_found_replicas[] = {
-	&new_owner_is_short,   &lost_before_the_owner, &short_and_back,
-	&held_write_is_passed, &one_too_many,          NULL};
+	&new_owner_is_short, &lost_before_the_owner, &short_and_back,   &held_write_is_passed,
+	&one_too_many,       &create_is_lost,        &full_is_given_up, NULL};

@@ -211,6 +211,58 @@ START_TEST(a_joined_replica_that_refuses_a_write_joins_again)
 }
 END_TEST
 
+/* From SYNC to a COPY of unit 0 that is answered with this. */
+static void filled_in_vain(enum wire_status status)
+{
+	struct version v[TEST_UNITS] = {{0, 0}};
+
+	story_wait_ms(&s, 1100);
+	story_synced(&s, 4, 5, 10, 0);
+	story_versions(&s, 1, 1, v);
+	story_invalidated(&s, 4, 0, 1);
+	story_answer(&s, 4, MSG_JOIN_OK, WIRE_OK);
+	EXPECT(&s, "CREATE>4; SYNC>4; VERSIONS>1; INVALIDATE>4; JOIN(4.10)>4; READ(0+65536)>1");
+	story_read(&s, 1, 7, 0);
+	EXPECT(&s, "FILL(0)>4");
+	story_answer(&s, 4, MSG_COPY_OK, status);
+}
+
+START_TEST(one_that_can_not_be_filled_is_given_up)
+{
+	static const enum wire_status refusals[] = {WIRE_NO_SPACE, WIRE_DISK_ERROR};
+
+	joined_with(2);
+	story_read(&s, 1, 7, 0);
+	story_answer(&s, 4, MSG_COPY_OK, refusals[_i]);
+	story_skip(&s);
+	filled_in_vain(refusals[_i]);
+	EXPECT(&s, "");
+	filled_in_vain(refusals[_i]);
+	EXPECT(&s, "DROP(4) list 4 synced 3");
+	story_changed(&s, WIRE_OK, "1A 2A 3A 5F", 5);
+	story_peer_up(&s, 5);
+	story_wait_ms(&s, 100);
+	EXPECT(&s, "CREATE>5; SYNC>5");
+	story_end(&s);
+}
+END_TEST
+
+START_TEST(one_that_is_filled_slowly_is_not_given_up)
+{
+	joined_with(2);
+	story_read(&s, 1, 7, 0);
+	story_answer(&s, 4, MSG_COPY_OK, WIRE_NO_SPACE);
+	story_skip(&s);
+	filled_in_vain(WIRE_NO_SPACE);
+	filled_in_vain(WIRE_OK); /* there was room: it gets on */
+	EXPECT(&s, "PROMOTE(4) list 4 synced 3");
+	story_changed(&s, WIRE_TOO_FEW, "1A 2A 3A 4F", 4);
+	filled_in_vain(WIRE_NO_SPACE);
+	EXPECT(&s, "");
+	story_end(&s);
+}
+END_TEST
+
 START_TEST(a_promotion_refused_does_not_count)
 {
 	joined_with(0);
@@ -304,6 +356,7 @@ int main(void)
 		a_filling_replica_joins_is_filled_and_promoted,
 		copies_are_bounded,
 		a_joined_replica_that_breaks_is_left_out_at_once,
+		one_that_is_filled_slowly_is_not_given_up,
 		a_promotion_refused_does_not_count,
 		a_promotion_that_was_not_judged_counts_and_is_asked_again,
 		a_promotion_without_an_answer_counts,
@@ -315,6 +368,7 @@ int main(void)
 
 	tcase_add_tests(tc, tests, ARRAY_SIZE(tests));
 	tcase_add_loop_test(tc, a_joined_replica_that_refuses_a_write_joins_again, 0, 3);
+	tcase_add_loop_test(tc, one_that_can_not_be_filled_is_given_up, 0, 2);
 	suite_add_tcase(suite, tc);
 	return suite_run(suite);
 }
