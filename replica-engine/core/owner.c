@@ -233,7 +233,7 @@ static void granted(struct step *s, const struct msg_chunk *chunk)
 	o->root_chunk = chunk->root_chunk;
 	o->list_number = 0;
 	o->floor = 0;
-	o->lost = false;
+	o->lost = o->fences = false;
 	memset(&o->change, 0, sizeof o->change);
 	owner_adopt_list(s, chunk);
 	owner_start_sync(s);
@@ -566,6 +566,11 @@ bool owner_needs_tick(const struct owner *o)
 			return true;
 	}
 	return false;
+}
+
+bool owner_fences(const struct owner *o)
+{
+	return o->fences && o->phase != OWNER_IDLE && o->phase != OWNER_FENCED;
 }
 
 bool owner_may_write(const struct owner *o)

@@ -217,6 +217,7 @@ struct owner {
 
 	bool lease_asked;
 	bool given_up;
+	bool fences; /* a replica of the list has let this epoch in: no earlier owner reads or writes any more */
 	bool wanted; /* set by the engine: taken for its own sake (fencing, repair), not for a request */
 	bool returning;
 	int joining;         /* slot whose join holds new generations, or -1 */
@@ -326,6 +327,11 @@ void owner_give_up(struct owner *owner);
 bool owner_needs_tick(const struct owner *owner);
 /* True if a read may be sent now: phase IO and a valid grant of every ACTIVE replica. */
 bool owner_may_read(const struct owner *owner, uint64_t now_ns);
+/*
+ * True once no earlier owner can read or write: one ACTIVE replica has let this epoch in. All that metad lists as ACTIVE when it grants
+ * the lease were counted by the owner before, who needs a grant of each to read, and the answer of each to acknowledge.
+ */
+bool owner_fences(const struct owner *owner);
 /* True if this owner believes that it may take generations now. */
 bool owner_may_write(const struct owner *owner);
 /* A scrub of the chunk is asked for or under way. */

@@ -161,6 +161,7 @@ void owner_sync_answered(struct step *s, unsigned slot, const struct msg *msg)
 		return;
 	}
 	covered(p);
+	o->fences |= p->counts;
 	p->peer->free_bytes = ok->free_bytes;
 	p->position = ok->position;
 	p->digest = ok->digest;

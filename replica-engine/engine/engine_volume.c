@@ -6,7 +6,8 @@
  *
  * `current` is true while metad has confirmed the attachment and the whole table on the present session: only then may a
  * chunk that is not in the table be taken for one that does not exist. Chunks that another engine left leased are taken before the
- * attachment is complete, so that whoever was there before is fenced everywhere, not chunk by chunk as they are touched.
+ * attachment is complete, so that whoever was there before is fenced everywhere, not chunk by chunk as they are touched. Not more than
+ * that is waited for: a chunk whose IO is held must not keep the others from being used, or discarded to make room for it.
  */
 #include "replica-engine/engine/engine_private.h"
 
@@ -282,7 +283,7 @@ static void fence(struct engine_volume *v, const struct msg_chunk *m)
 	engine_want_lease(c);
 }
 
-/* ATTACHED once no chunk is left to be fenced. */
+/* ATTACHED once no chunk is left to be fenced. One that has too few replicas for IO keeps nobody from the others. */
 static void attach_progress(struct engine_volume *v)
 {
 	struct chunk *c, *next;
@@ -293,10 +294,9 @@ static void attach_progress(struct engine_volume *v)
 	{
 		if (!c->fence_first)
 			continue;
-		if (c->owner.phase != OWNER_IO)
+		if (!owner_fences(&c->owner))
 			return;
-		c->fence_first = false;
-		c->owner.wanted = false;
+		c->fence_first = false; /* still wanted: it goes on to IO by itself */
 	}
 	v->state = VOLUME_ATTACHED;
 	v->attached(v->attached_context, 0, "", v);

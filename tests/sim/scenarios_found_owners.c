@@ -290,7 +290,58 @@ static const struct scenario just_created_anew = {
 	.drive = drive_just_created_anew,
 };
 
+/* Two chunks, each on two of three servers, both of which are needed; a server dies with the engine, and there is room on no other one. */
+static void shape_one_held(struct params *p)
+{
+	shape_scripted(p);
+	p->volume[0].replicas = p->volume[0].min_replicas = 2;
+	p->evict_dead_ms = 120000; /* nobody takes its place */
+}
+
+static bool is_on(struct cluster *c, uint64_t index, unsigned server)
+{
+	return server_of(c, 0, index, 0) == server || server_of(c, 0, index, 1) == server;
+}
+
+static bool drive_attached_while_held(struct cluster *c)
+{
+	static struct scripted held;
+	uint64_t chunk_bytes = c->params.chunk_bytes;
+	unsigned gone = 0;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, 64 * KIB, SECONDS(5)) ||
+	    !step_write(c, 0, 0, chunk_bytes, 64 * KIB, SECONDS(5)))
+		return false;
+	while (gone < 2 && !(is_on(c, 0, gone) && !is_on(c, 1, gone)))
+		gone++;
+	if (!step_expect(c, is_on(c, 0, gone) && !is_on(c, 1, gone),
+			 "one has the first chunk only"))
+		return false;
+	kill_engine(c, 0);
+	kill_server(c, gone);
+	if (!step_attach(c, 1, 0, true))
+		return false;
+	try_write(c, 1, 0, 0, 64 * KIB, &held);
+	if (!step_write(c, 1, 0, chunk_bytes, 64 * KIB, SECONDS(5)) ||
+	    !step_expect(c, held.status == 1, "the first chunk has too few replicas"))
+		return false;
+	node_let_up(&c->servers[gone].node);
+	return step_done(c, &held, SECONDS(20)) &&
+	       step_expect(c, held.status == 0, "the write is carried out");
+}
+
+static const struct scenario attached_while_held = {
+	.name = "attached-while-a-chunk-is-held",
+	.story = "An engine dies, and a server that one chunk can't do without: the next engine "
+		 "attaches the volume all the same and uses the other chunks.",
+	.shape = shape_one_held,
+	.drive = drive_attached_while_held,
+};
+
 const struct scenario *const scenarios_found_owners[] = {
-	&hello_unanswered,      &lease_unanswered,  &deposed_owner,
-	&taken_while_attaching, &repair_unanswered, &wakes_after_repair,
-	&created_anew,          &just_created_anew, NULL};
+	&hello_unanswered,    &lease_unanswered,
+	&deposed_owner,       &taken_while_attaching,
+	&repair_unanswered,   &wakes_after_repair,
+	&created_anew,        &just_created_anew,
+	&attached_while_held, NULL};

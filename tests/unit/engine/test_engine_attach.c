@@ -88,20 +88,49 @@ START_TEST(chunks_that_another_engine_left_leased_are_fenced_first)
 	w.exists[0] = w.exists[1] = w.exists[3] = true;
 	w.other_owner[1] = w.other_owner[3] = true;
 	engine_begin(0, false);
-	w.ends[3].hold[MSG_SYNC] = true;
+	for (unsigned cid = 1; cid <= 3; cid++)
+		w.ends[cid].hold[MSG_SYNC] = true;
 	attach(true, 0);
 	pass_ms(1000);
 	ck_assert_uint_eq(w.answers,
-			  0); /* attached at metad, and 3 may still serve the previous owner */
+			  0); /* attached at metad, and the previous owner may still be served */
 	ck_assert(w.attach.force);
 	w.ends[3].hold[MSG_SYNC] = false;
 	end_close(3); /* and again */
 	PASS_UNTIL(w.answers);
 	ck_assert_int_eq(w.status, 0);
-	for (unsigned cid = 1; cid <= 3; cid++) {
+	/* Without one of its replicas the previous owner can do nothing. The others come as they can. */
+	ck_assert_uint_ge(w.ends[3].epoch[1], 11);
+	ck_assert_uint_ge(w.ends[3].epoch[3], 11);
+	for (unsigned cid = 1; cid <= 2; cid++) {
+		w.ends[cid].hold[MSG_SYNC] = false;
+		end_close(cid);
+	}
+	pass_ms(1000);
+	for (unsigned cid = 1; cid <= 2; cid++) {
 		ck_assert_uint_ge(w.ends[cid].epoch[1], 11);
 		ck_assert_uint_ge(w.ends[cid].epoch[3], 11);
 	}
+	world_end();
+}
+END_TEST
+
+START_TEST(a_chunk_whose_replicas_differ_does_not_hold_up_the_attach)
+{
+	world_begin();
+	w.exists[1] = w.other_owner[1] = true;
+	w.ends[1].position[1] = (struct version){9, 5};
+	w.ends[2].position[1] = w.ends[3].position[1] = (struct version){9, 4};
+	w.ends[1].hold[MSG_READ] = true;
+	engine_begin(0, false);
+	attach(true, 2 * NS_PER_S);
+	PASS_UNTIL(w.answers);
+	ck_assert_int_eq(w.status, 0);
+	/* It is made level without anybody asking for it. */
+	PASS_UNTIL(w.ends[1].got[MSG_READ]);
+	detach();
+	PASS_UNTIL(w.answers);
+	ck_assert_uint_eq(w.ends[METAD].got[MSG_DETACH], 1);
 	world_end();
 }
 END_TEST
@@ -110,15 +139,13 @@ START_TEST(what_could_not_be_fenced_in_time_is_given_back)
 {
 	world_begin();
 	w.exists[1] = w.other_owner[1] = true;
-	/* They differ, so that the attach ends in the middle of a roll forward. */
-	w.ends[1].position[1] = (struct version){9, 5};
-	w.ends[2].position[1] = w.ends[3].position[1] = (struct version){9, 4};
-	w.ends[1].hold[MSG_READ] = true;
+	for (unsigned cid = 1; cid <= 3; cid++)
+		w.ends[cid].hold[MSG_SYNC] = true;
 	engine_begin(0, false);
 	attach(true, 2 * NS_PER_S);
 	PASS_UNTIL(w.answers);
 	ck_assert_int_eq(w.status, -ETIMEDOUT);
-	ck_assert_uint_gt(w.ends[1].got[MSG_READ], 0);
+	ck_assert_uint_gt(w.ends[1].got[MSG_SYNC], 0);
 	settle();
 	ck_assert_uint_eq(w.ends[METAD].got[MSG_DETACH], 1);
 	world_end();
@@ -368,6 +395,7 @@ int main(void)
 		attach_waits_for_metad_as_long_as_it_may,
 		a_metad_that_can_not_yet_is_asked_again,
 		chunks_that_another_engine_left_leased_are_fenced_first,
+		a_chunk_whose_replicas_differ_does_not_hold_up_the_attach,
 		what_could_not_be_fenced_in_time_is_given_back,
 		an_attachment_that_comes_too_late_is_given_back,
 		a_volume_taken_by_force_fails_all_requests,
