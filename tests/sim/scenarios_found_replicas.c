@@ -254,6 +254,73 @@ static const struct scenario create_is_lost = {
 	.drive = drive_create_is_lost,
 };
 
+/*
+ * A comes back with data that was zeroed meanwhile, and without data that was written: it has less room than the others until the copies
+ * have come to the zeros, and less than it said at first.
+ */
+static void shape_little_room(struct params *p)
+{
+	shape_scripted(p);
+	p->volumes = 2;
+	p->volume[0].bytes = p->chunk_bytes;
+	p->volume[1].bytes = 128 * MIB;
+	for (unsigned i = 0; i < SIM_SERVERS_MAX; i++)
+		p->disk[i].size_bytes = 48 * MIB;
+}
+
+static bool zero(struct cluster *c, unsigned volume, uint64_t offset, uint64_t bytes)
+{
+	static struct scripted zeroing;
+
+	for (uint64_t end = offset + bytes; offset < end; offset += MIN(end - offset, MIB)) {
+		user_write(c->engines[0].users[volume], offset, MIN(end - offset, MIB), 0,
+			   &zeroing);
+		if (!step_done(c, &zeroing, SECONDS(10)) ||
+		    !step_expect(c, zeroing.status == 0, "zeroing needs no room"))
+			return false;
+	}
+	return true;
+}
+
+static bool drive_refused_while_filled(struct cluster *c)
+{
+	static struct scripted valid, refused;
+	unsigned away;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_attach(c, 0, 1, true) ||
+	    !step_write(c, 0, 0, 2 * MIB, MIB, SECONDS(5)) ||
+	    !step_write(c, 0, 0, 3 * MIB, MIB, SECONDS(5)) || !step_fill(c, 0, 1) ||
+	    !zero(c, 1, 0, 12 * 64 * KIB) || !run_for(c, SECONDS(5)))
+		return false;
+	away = server_of(c, 0, 0, 0);
+	kill_server(c, away);
+	if (!step_write(c, 0, 0, 0, 8 * 64 * KIB, SECONDS(10)) ||
+	    !zero(c, 0, 40 * 64 * KIB, 24 * 64 * KIB))
+		return false;
+	node_let_up(&c->servers[away].node);
+	if (!step_until_delivered(c, &c->servers[away].node, MSG_JOIN, SECONDS(60)))
+		return false;
+	/* Whole units: they need no copy any more. */
+	try_write(c, 0, 0, 56 * 64 * KIB, 4 * 64 * KIB, &valid);
+	for (unsigned i = 0; i < 8; i++) {
+		if (!step_until_delivered(c, &c->servers[away].node, MSG_COPY, SECONDS(60)))
+			return false;
+	}
+	try_write(c, 0, 0, 16 * 64 * KIB, 10 * 64 * KIB, &refused);
+	return step_done(c, &valid, SECONDS(10)) && step_done(c, &refused, SECONDS(10)) &&
+	       step_expect(c, refused.status == 0, "the others have room") &&
+	       zero(c, 1, MIB, 2 * MIB) && step_replicas(c, 0, 0, 3, 3, SECONDS(60));
+}
+
+static const struct scenario refused_while_filled = {
+	.name = "write-refused-while-filled",
+	.story = "A replica that is being filled has no room for a write: it joins again behind "
+		 "that write, and is not promoted without it.",
+	.shape = shape_little_room,
+	.drive = drive_refused_while_filled,
+};
+
 /* Of two replicas one comes back to a disk that is too small for what was written meanwhile; then the other one's disk is lost. */
 static void shape_small_disk(struct params *p)
 {
@@ -300,5 +367,6 @@ static const struct scenario full_is_given_up = {
 };
 
 const struct scenario *const scenarios_found_replicas[] = {
-	&new_owner_is_short, &lost_before_the_owner, &short_and_back,   &held_write_is_passed,
-	&one_too_many,       &create_is_lost,        &full_is_given_up, NULL};
+	&new_owner_is_short,   &lost_before_the_owner, &short_and_back,
+	&held_write_is_passed, &one_too_many,          &create_is_lost,
+	&full_is_given_up,     &refused_while_filled,  NULL};
