@@ -182,7 +182,7 @@ void cluster_kill_engine(struct cluster *c, unsigned i, bool power)
 	users_killed(c, e);
 	engine_free(e->engine);
 	e->engine = NULL;
-	e->stopping = e->stop_begun = e->stopped = false;
+	e->stopping = e->stop_begun = e->stopped = e->listing = false;
 }
 
 static void on_stopped(void *context)

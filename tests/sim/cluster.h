@@ -64,6 +64,8 @@ struct sim_engine {
 	struct user *users[SIM_VOLUMES_MAX]; /* attachments, by volume */
 	bool stopping, stopped;              /* in order */
 	bool stop_begun;                     /* it has nothing attached any more */
+	bool listing; /* the volumes, as an export list; those that were there when it was asked for */
+	struct uuid listed[SIM_VOLUMES_MAX];
 };
 
 /* A volume of the workload, and what is known of its content. */

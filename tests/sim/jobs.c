@@ -204,21 +204,17 @@ static void on_answer(struct cluster *c, enum wire_status status, const char *js
 
 /* ---- asking ---- */
 
-static bool ask(struct jobs *j, const char *verb)
+static void ask(struct jobs *j, const char *verb)
 {
-	if (admin_busy(j->cluster))
-		return false;
 	j->verb = verb;
 	sim_reach(&j->cluster->sim, REACHED_ADMIN);
 	admin_request(j->cluster, verb, j->json, on_answer, j);
-	return true;
 }
 
 static void ask_of_job(struct jobs *j, const char *verb)
 {
 	snprintf(j->json, sizeof j->json, "{\"job\":%" PRIu64 "}", j->job);
-	if (!ask(j, verb))
-		return;
+	ask(j, verb);
 	j->cancelled |= strcmp(verb, "job.cancel") == 0;
 	j->paused |= strcmp(verb, "job.pause") == 0;
 }
@@ -248,8 +244,6 @@ static void ask_for_some(struct jobs *j)
 {
 	uint64_t n = prng_below(&j->random, 6);
 
-	if (admin_busy(j->cluster))
-		return;
 	switch (prng_below(&j->random, 3)) {
 	case 0:
 		jobs_scrub(j, "{}");
@@ -293,14 +287,10 @@ static bool is_over(const struct jobs *j)
 	return !j->job || j->shown.ended;
 }
 
-static void step(struct sim_event *event)
+static void ask_next(struct jobs *j)
 {
-	struct jobs *j = container_of(event, struct jobs, next);
-	struct sim *sim = &j->cluster->sim;
 	bool goes_on = !is_over(j) || prng_chance(&j->random, 1, 4);
 
-	if (!j->finishing && !j->cluster->issuing)
-		return;
 	/* An answer may be lost: then it is paused no more, and only looking shows it. */
 	j->turn = !j->turn;
 	if (j->finishing)
@@ -309,10 +299,24 @@ static void step(struct sim_event *event)
 		look(j);
 	else
 		ask_for_some(j);
+}
+
+static void step(struct sim_event *event)
+{
+	struct jobs *j = container_of(event, struct jobs, next);
+	struct sim *sim = &j->cluster->sim;
+	bool busy = admin_busy(j->cluster);
+
+	if (!j->finishing && !j->cluster->issuing)
+		return;
+	/* What was asked for last is still to be answered: it is not touched. */
+	if (!busy)
+		ask_next(j);
 	if (!j->finishing || !is_over(j))
 		sim_schedule(sim, event, NULL,
-			     sim->now_ns + (j->finishing ? AGAIN_NS
-							 : prng_below(&j->random, 2 * BETWEEN_NS)),
+			     sim->now_ns + (busy || j->finishing
+						    ? AGAIN_NS
+						    : prng_below(&j->random, 2 * BETWEEN_NS)),
 			     "jobs");
 }
 

@@ -51,6 +51,7 @@
 	X(ESHUTDOWN, "operations failed because the volume was lost")                              \
 	X(TWIN, "writes sent again while the first copy was under way")                            \
 	X(HOLE, "holes that users were told of")                                                   \
+	X(LISTED, "lists of all volumes, for exports")                                             \
 	X(JOURNAL_ROUND, "times that a journal came round")                                        \
 	X(STOPPED_SERVER, "chunk servers stopped in order")                                        \
 	X(STOPPED_ENGINE, "engines stopped in order")                                              \

@@ -1,5 +1,6 @@
 /* scenarios_operator.c - what people do to a cluster that is well: updates, copies of volumes, scrubs. */
 #include "tests/sim/jobs.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
 
@@ -134,6 +135,45 @@ static const struct scenario holes = {
 	.drive = drive_holes,
 };
 
+/* ---- export lists ---- */
+
+static void shape_list(struct params *p)
+{
+	shape_scripted(p);
+	p->servers = 4;
+}
+
+static bool drive_list(struct cluster *c)
+{
+	unsigned away;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	/* What it leaves behind can't be deleted yet. */
+	away = server_of(c, 0, 0, 1);
+	kill_server(c, away);
+	operator_recreate(c, 0, true);
+	if (!run_for(c, SECONDS(3)) ||
+	    !step_expect(c, c->volumes[0].created && c->volumes[0].former_count == 1,
+			 "the volume is deleted, and there is another one of its name"))
+		return false;
+	engine_user_list(&c->engines[1]);
+	if (!run_for(c, SECONDS(1)) ||
+	    !step_expect(c, c->sim.totals.reached[REACHED_LISTED] == 1, "the list is answered"))
+		return false;
+	node_let_up(&c->servers[away].node);
+	return true;
+}
+
+static const struct scenario list = {
+	.name = "export-list",
+	.story = "A volume is deleted and another one of its name made while one of its replicas "
+		 "is out of reach: an export list names the new one, once.",
+	.shape = shape_list,
+	.drive = drive_list,
+};
+
 /* ---- scrubs on demand ---- */
 
 /* No scrub comes by itself. */
@@ -193,5 +233,5 @@ static const struct scenario job = {
 };
 
 const struct scenario *const scenarios_operator[] = {
-	&updates, &idle, &holes, &job, NULL,
+	&updates, &idle, &holes, &list, &job, NULL,
 };

@@ -11,6 +11,8 @@
 #define TRIM_BYTES (2 * MIB)
 /* With one in so many operations a client asks for extents as well. */
 #define ASKS_ONE_IN 8
+/* As the plugin does. */
+#define LIST_NS (10 * NS_PER_S)
 
 enum verb {
 	VERB_READ,
@@ -424,6 +426,59 @@ static enum verb pick_verb(const struct params *p, struct prng *r)
 	return VERB_WRITE;
 }
 
+/* ---- export lists ---- */
+
+static bool is_listed(const struct sim_volume *v, const struct msg_volume *volumes, size_t count)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(volumes[i].name, v->name) != 0)
+			continue;
+		if (!uuid_equal(volumes[i].uuid, v->uuid) ||
+		    !sim_volume_had_size(v, volumes[i].size_bytes))
+			return false;
+		found++;
+	}
+	return found == 1;
+}
+
+/* What was there all the time is listed, once, and with a size that it has had. */
+static void on_listed(void *context, int status, const struct msg_volume *volumes, size_t count)
+{
+	struct sim_engine *e = context;
+	struct cluster *c = e->node.cluster;
+
+	e->listing = false;
+	if (status && status != -ETIMEDOUT && status != -EIO)
+		sim_fail(&c->sim, "statuses", 0, "%s: a list of volumes ended with %d",
+			 e->node.process->name, status);
+	if (status)
+		return;
+	sim_reach(&c->sim, REACHED_LISTED);
+	for (unsigned i = 0; i < c->params.volumes; i++) {
+		const struct sim_volume *v = &c->volumes[i];
+
+		if (v->created && uuid_equal(v->uuid, e->listed[i]) &&
+		    !is_listed(v, volumes, count))
+			sim_fail(&c->sim, "export lists", 0,
+				 "%s is not among the %zu volumes that %s is told of, as it is",
+				 v->name, count, e->node.process->name);
+	}
+}
+
+void engine_user_list(struct sim_engine *e)
+{
+	const struct cluster *c = e->node.cluster;
+
+	if (e->listing)
+		return;
+	e->listing = true;
+	for (unsigned i = 0; i < c->params.volumes; i++)
+		e->listed[i] = c->volumes[i].created ? c->volumes[i].uuid : (struct uuid){{0}};
+	engine_list_volumes(e->engine, LIST_NS, on_listed, e);
+}
+
 /* Beside its operations, as a copying program does: which parts of the volume hold data? */
 static void client_ask(struct client *client)
 {
@@ -432,6 +487,8 @@ static void client_ask(struct client *client)
 
 	if (!prng_chance(&client->asks, 1, ASKS_ONE_IN))
 		return;
+	if (prng_chance(&client->asks, 1, 16))
+		engine_user_list(user->engine);
 	pick_range(user, &client->asks, &offset, &bytes);
 	if (prng_chance(&client->asks, 1, 4))
 		bytes = user_bytes(user) - offset;

@@ -42,6 +42,8 @@ void user_verify(struct user *user, void (*done)(void *context, struct user *use
 /* Discards all but keep_percent of the volume; likewise. */
 void user_trim(struct user *user, void (*done)(void *context, struct user *user, unsigned failed),
 	       void *context);
+/* Asks the engine for a list of all volumes, and compares it with those that were there all the time. Nothing while it is asked already. */
+void engine_user_list(struct sim_engine *engine);
 /* One of these is under way: no other may begin. */
 bool user_sweeps(const struct user *user);
 
