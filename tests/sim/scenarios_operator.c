@@ -308,6 +308,45 @@ static const struct scenario list = {
 	.drive = drive_list,
 };
 
+/* ---- fsck ---- */
+
+static void shape_fsck(struct params *p)
+{
+	shape_scripted(p);
+	p->volume[0].bytes = 4 * MIB;
+	/* For the checks at rest: carried out below. That metadata may be spoilt, too, means that nobody scrubs. */
+	params_add_fault(p, FAULT_DISK_ROT, 0, 0, 0, 0, 0);
+}
+
+/* Blocks that nobody reads. What was written last would be taken for torn: the later writes confirm the first. */
+static bool drive_fsck(struct cluster *c)
+{
+	struct sim_server *s;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, true) || !step_write(c, 0, 0, 0, 4 * MIB, SECONDS(10)))
+		return false;
+	for (unsigned i = 0; i < 3; i++) {
+		if (!step_write(c, 0, 0, i * UNIT_BYTES, BLOCK_BYTES, SECONDS(5)) ||
+		    !run_for(c, SECONDS(1)))
+			return false;
+	}
+	c->params.victim = server_of(c, 0, 0, 2);
+	s = &c->servers[c->params.victim];
+	cluster_spare_metadata(s);
+	sim_disk_rot(s->disk, 30);
+	sim_disk_fail_reads(s->disk, 30);
+	return true;
+}
+
+static const struct scenario fsck = {
+	.name = "fsck-of-a-disk-that-lies",
+	.story = "Bits rot, and sectors can't be read, where nobody reads and nobody scrubs: fsck "
+		 "names them, each one.",
+	.shape = shape_fsck,
+	.drive = drive_fsck,
+};
+
 /* ---- scrubs on demand ---- */
 
 /* No scrub comes by itself. */
@@ -367,5 +406,5 @@ static const struct scenario job = {
 };
 
 const struct scenario *const scenarios_operator[] = {
-	&updates, &slow, &confirmed, &idle, &holes, &list, &job, NULL,
+	&updates, &slow, &confirmed, &idle, &holes, &list, &job, &fsck, NULL,
 };
