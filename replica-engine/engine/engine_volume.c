@@ -240,7 +240,7 @@ static void attach_answered(struct engine *e, const struct msg *msg)
 	struct engine_volume *v = volume_by_attach(e, msg->id);
 	int error;
 
-	/* Granted after its time was up, or after the volume was lost: nobody here wants it, and it would keep others out. */
+	/* Granted after its time was up, or after the volume was lost, attached or not yet: nobody here wants it, and it would keep others out. */
 	if ((!v || v->lost) && msg->status == WIRE_OK && !name_in_use(e, msg->u.volume.name))
 		say_detach(e, msg->u.volume.volume);
 	if (!v || !v->asked || v->state > VOLUME_ATTACHED)
@@ -348,13 +348,13 @@ void engine_volume_lost(struct engine_volume *v, const char *text)
 	}
 	snprintf(v->text, sizeof v->text, "%s", text);
 	v->current = false;
+	v->lost = true;
 	if (v->state != VOLUME_ATTACHED && v->state != VOLUME_DETACHING) {
 		v->state = VOLUME_FAILED;
 		engine_tick_start(v->engine);
 		return;
 	}
 	v->state = VOLUME_LOST;
-	v->lost = true;
 	HASH_ITER(by_index, v->chunks, c, next)
 	engine_chunk_end(c);
 	engine_parts_fail(v->engine, &v->ungranted, WIRE_FENCED);

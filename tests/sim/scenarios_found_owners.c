@@ -226,6 +226,37 @@ static const struct scenario wakes_after_repair = {
 	.drive = drive_wakes_after_repair,
 };
 
+/* E1 waits for chunks that E0 had, is cut off from metad, and the volume is taken from it and given back. */
+static bool drive_lost_while_attaching(struct cluster *c)
+{
+	unsigned e1 = host_of_engine(c, 1), metad = host_of_metad(c, 0);
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	for (unsigned i = 0; i < c->params.servers; i++)
+		cut_both(c, e1, host_of_server(c, i));
+	try_attach(c, 1, 0, true);
+	if (!step_until_delivered(c, &c->engines[1].node, MSG_LEASE_OK, SECONDS(10)))
+		return false;
+	cut_both(c, e1, metad);
+	if (!step_attach(c, 2, 0, true) || !step_detach(c, 2, 0) || !run_for(c, SECONDS(10)))
+		return false;
+	net_heal_all(c->sim.net);
+	return run_for(c, SECONDS(5)) &&
+	       step_expect(c, !c->engines[1].users[0], "the attach of E1 has failed") &&
+	       step_attach(c, 2, 0, false) && step_read(c, 2, 0, 0, MIB, SECONDS(10));
+}
+
+static const struct scenario lost_while_attaching = {
+	.name = "lost-while-attaching",
+	.story = "E1 is taking a volume when it loses metad; meanwhile E2 takes it and gives it "
+		 "back. E1 hears both at once, "
+		 "and does not keep what it is given.",
+	.shape = shape_three_engines,
+	.drive = drive_lost_while_attaching,
+};
+
 /* The volume is deleted while its engine is out of metad's reach, and another one gets its name. */
 static bool create_anew(struct cluster *c, bool late)
 {
@@ -339,9 +370,14 @@ static const struct scenario attached_while_held = {
 	.drive = drive_attached_while_held,
 };
 
-const struct scenario *const scenarios_found_owners[] = {
-	&hello_unanswered,    &lease_unanswered,
-	&deposed_owner,       &taken_while_attaching,
-	&repair_unanswered,   &wakes_after_repair,
-	&created_anew,        &just_created_anew,
-	&attached_while_held, NULL};
+const struct scenario *const scenarios_found_owners[] = {&hello_unanswered,
+							 &lease_unanswered,
+							 &deposed_owner,
+							 &taken_while_attaching,
+							 &repair_unanswered,
+							 &wakes_after_repair,
+							 &created_anew,
+							 &just_created_anew,
+							 &attached_while_held,
+							 &lost_while_attaching,
+							 NULL};
