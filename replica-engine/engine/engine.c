@@ -228,6 +228,7 @@ struct engine_counters engine_counters(const struct engine *e)
 {
 	struct engine_counters out = e->counters;
 	struct chunk *c, *next;
+	struct peer *p, *next_peer;
 
 	out.requests_under_way = 0;
 	out.memory_bytes = sizeof *e;
@@ -242,6 +243,8 @@ struct engine_counters engine_counters(const struct engine *e)
 		out.requests_under_way += c->owner.request_count;
 		out.memory_bytes += sizeof *c;
 	}
+	HASH_ITER(hh, e->peers, p, next_peer)
+	out.promised_bytes += p->p.promised_bytes;
 	return out;
 }
 

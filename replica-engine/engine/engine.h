@@ -144,6 +144,7 @@ struct engine_counters {
 	uint64_t reconnects, retransmitted_generations, evictions, promotions, copied_units;
 	uint64_t held_requests;      /* now */
 	uint64_t requests_under_way; /* now */
+	uint64_t promised_bytes; /* now: room that writes under way will take, over all replicas */
 	uint64_t memory_bytes;
 };
 struct engine_counters engine_counters(const struct engine *engine);

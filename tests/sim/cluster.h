@@ -100,7 +100,8 @@ struct fault_event {
 	bool active;
 	/* DEPOSE: the second act, and the links that were cut, as host and host */
 	struct sim_event second;
-	unsigned holder, pivot;
+	unsigned holder, pivot; /* host of an engine, number of a chunk server */
+	unsigned taker;         /* number of an engine */
 	uint8_t links[32][2];
 	unsigned link_count;
 	/* AT_MESSAGE, AT_COMMIT, HEIRS */
@@ -119,6 +120,9 @@ struct fault_event {
 	} victims[4];
 	unsigned victim_count;
 	unsigned dead_disk; /* 1 ..: its server takes no writes */
+	unsigned act;       /* of a story */
+	uint64_t chunk;
+	struct prng random; /* AT_DISK */
 };
 
 struct cluster {
@@ -188,8 +192,6 @@ void cluster_replace_disk(struct cluster *c, unsigned i);
 
 /* The server that has the disk of this cid, by metad's rows, or -1: unknown, or another disk is in its place. */
 int cluster_server_of_cid(const struct cluster *c, uint32_t cid);
-/* Its disk lies, from now on, only about what it holds behind the metadata. */
-void cluster_spare_metadata(struct sim_server *server);
 /* The one disk of a seed that is made to lie, at whatever time. */
 bool cluster_disk_lies(const struct cluster *c, unsigned server);
 /* The chunk's row by volume number and index, NULL if it does not exist. */

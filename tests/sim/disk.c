@@ -62,6 +62,7 @@ struct sim_disk {
 	uint32_t slow;
 	bool failing;
 	bool damaged; /* has lost, mixed up or spoilt something */
+	bool flipped; /* by sim_disk_damage */
 	unsigned lose, misdirect;
 	uint64_t spare_below;
 };
@@ -435,6 +436,8 @@ static void disk_submit(struct io_disk *io, struct io_disk_request *r)
 	q->sync_mark = d->writes;
 	if (r->op == IO_DISK_WRITE)
 		q->crc = crc_of(r);
+	if (r->op == IO_DISK_WRITE && d->process && d->sim->on_disk)
+		d->sim->on_disk(d->sim, d->process, r->bytes);
 	TAILQ_INSERT_TAIL(&d->under_way, q, link);
 	d->under_way_count++;
 	sim_schedule(d->sim, &q->event, d->process, d->sim->now_ns + latency(d, r) + 1, "disk");
@@ -496,7 +499,7 @@ void sim_disk_wipe(struct sim_disk *d)
 		d->pages[i] = NULL;
 	}
 	d->pages_in_use = 0;
-	d->failing = d->damaged = false;
+	d->failing = d->damaged = d->flipped = false;
 	d->lose = d->misdirect = 0;
 }
 
@@ -551,6 +554,7 @@ unsigned sim_disk_damage(struct sim_disk *d, const void *bytes, size_t count)
 		if (memcmp(there, bytes, count))
 			continue;
 		there[count / 2] ^= 4;
+		d->flipped = true;
 		sim_disk_poke(d, at, count, there);
 		damaged++;
 	}
@@ -626,35 +630,23 @@ static bool random_sector(struct sim_disk *d, uint64_t *sector)
 	return false;
 }
 
-static void sector_fails(struct sim_disk *d, uint64_t sector)
-{
-	struct bad_sector *b;
-
-	HASH_FIND(hh, d->bad, &sector, sizeof sector, b);
-	if (b)
-		return;
-	b = xcalloc(1, sizeof *b);
-	b->sector = sector;
-	HASH_ADD(hh, d->bad, sector, sizeof b->sector, b);
-	d->sim->totals.disk_faults++;
-}
-
 void sim_disk_fail_reads(struct sim_disk *d, unsigned sectors)
 {
 	d->damaged = true;
 	while (sectors--) {
+		struct bad_sector *b, *known;
 		uint64_t sector;
 
 		if (!random_sector(d, &sector))
 			return;
-		sector_fails(d, sector);
+		HASH_FIND(hh, d->bad, &sector, sizeof sector, known);
+		if (known)
+			continue;
+		b = xcalloc(1, sizeof *b);
+		b->sector = sector;
+		HASH_ADD(hh, d->bad, sector, sizeof b->sector, b);
+		d->sim->totals.disk_faults++;
 	}
-}
-
-void sim_disk_share_bad_reads(const struct sim_disk *from, struct sim_disk *to)
-{
-	for (const struct bad_sector *b = from->bad; b; b = b->hh.next)
-		sector_fails(to, b->sector);
 }
 
 void sim_disk_rot(struct sim_disk *d, unsigned sectors)
@@ -694,6 +686,11 @@ void sim_disk_spare_below(struct sim_disk *d, uint64_t offset)
 bool sim_disk_is_sound(const struct sim_disk *d)
 {
 	return !d->damaged && !d->failing;
+}
+
+bool sim_disk_has_lied(const struct sim_disk *d)
+{
+	return d->damaged || d->flipped;
 }
 
 uint64_t sim_disk_bytes_in_use(const struct sim_disk *d)

@@ -141,13 +141,13 @@ static void begin_disk(struct cluster *c, const struct fault *f)
 	c->sim.totals.disk_faults++;
 }
 
-void fault_take_over(struct cluster *c, const struct fault *f)
+void fault_take_over(struct cluster *c, const struct fault *f, unsigned engine)
 {
-	struct sim_engine *e = &c->engines[f->other];
+	struct sim_engine *e = &c->engines[engine];
 
 	if (e->engine && !e->stopping && !e->node.process->paused && !e->users[f->target] &&
 	    c->volumes[f->target].created)
-		user_attach(c, f->other, f->target, f->how % 4 != 0);
+		user_attach(c, engine, f->target, f->how % 4 != 0);
 }
 
 /* ---- at a message ---- */
@@ -313,6 +313,20 @@ void faults_message(struct sim *sim, const struct sim_message *m)
 			heirs_message(e, f, m);
 		else if (f->kind == FAULT_DEPOSE && e->watching)
 			depose_message(e, f, m);
+		else if (f->kind >= FAULT_MIXED_KINDS && e->watching)
+			story_message(e, f, m);
+	}
+}
+
+void faults_disk(struct sim *sim, const struct sim_process *process, uint64_t bytes)
+{
+	struct cluster *c = sim->context;
+
+	for (uint32_t i = 0; c->listening && i < c->params.fault_count; i++) {
+		struct fault_event *e = &c->fault_events[i];
+
+		if (c->params.faults[i].kind == FAULT_AT_DISK && e->watching && bytes >= UNIT_BYTES)
+			story_disk(e, &c->params.faults[i], process);
 	}
 }
 
@@ -384,7 +398,7 @@ void fault_begin(struct cluster *c, uint32_t number)
 		sim_rows_set_slow(c->rows, 2 + f->how % 50);
 		break;
 	case FAULT_TAKEOVER:
-		fault_take_over(c, f);
+		fault_take_over(c, f, f->other);
 		break;
 	case FAULT_DEPOSE:
 		depose(c, &c->fault_events[number], f);
@@ -404,6 +418,14 @@ void fault_begin(struct cluster *c, uint32_t number)
 		break;
 	case FAULT_RECREATE:
 		operator_recreate(c, f->target, f->how & 1);
+		break;
+	case FAULT_ECHO:
+	case FAULT_BEHIND:
+	case FAULT_RETURNS:
+	case FAULT_UNWANTED:
+	case FAULT_ANEW:
+	case FAULT_AT_DISK:
+		story(c, &c->fault_events[number], f);
 		break;
 	case FAULT_DETACH:
 		user = user_of_volume(c, f->target);
@@ -458,6 +480,14 @@ static void fault_end(struct cluster *c, uint32_t number)
 		break;
 	case FAULT_DEPOSE:
 		depose_end(&c->fault_events[number]);
+		break;
+	case FAULT_ECHO:
+	case FAULT_BEHIND:
+	case FAULT_RETURNS:
+	case FAULT_UNWANTED:
+	case FAULT_ANEW:
+	case FAULT_AT_DISK:
+		story_end(&c->fault_events[number]);
 		break;
 	case FAULT_SLOW_HOST:
 		net_host_slow(c->sim.net, f->target, 1);

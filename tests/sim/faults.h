@@ -10,8 +10,9 @@
 void faults_schedule(struct cluster *c);
 /* One fault at once; its end is scheduled. For scenarios too. */
 void fault_begin(struct cluster *c, uint32_t number);
-/* For sim.on_message, and what metad's rows call as a commit begins. */
+/* For sim.on_message, for sim.on_disk, and what metad's rows call as a commit begins. */
 void faults_message(struct sim *sim, const struct sim_message *message);
+void faults_disk(struct sim *sim, const struct sim_process *process, uint64_t bytes);
 void faults_commit(void *context);
 /* Ends all, cancels those to come: everything runs, every link is whole, disks and clocks behave. */
 void faults_end_all(struct cluster *c);

@@ -17,7 +17,7 @@ static bool some(const struct fault *f, unsigned server, unsigned shift)
 	return f->how >> (16 + (server + shift) % 16) & 1;
 }
 
-static void depose_cut(struct fault_event *event, unsigned from, unsigned to)
+void fault_cut(struct fault_event *event, unsigned from, unsigned to)
 {
 	if (from == to || event->link_count == ARRAY_SIZE(event->links))
 		return;
@@ -26,17 +26,55 @@ static void depose_cut(struct fault_event *event, unsigned from, unsigned to)
 	net_link_cut(event->cluster->sim.net, from, to);
 }
 
-static void depose_cut_both(struct fault_event *event, unsigned a, unsigned b, bool one_way)
+void fault_cut_both(struct fault_event *event, unsigned a, unsigned b, bool one_way)
 {
-	depose_cut(event, a, b);
+	fault_cut(event, a, b);
 	if (!one_way)
-		depose_cut(event, b, a);
+		fault_cut(event, b, a);
 }
 
-/* A chunk server with a replica of the volume's first or second chunk; the one that reads prefer, or any. */
+void fault_heal(struct fault_event *event, unsigned from, unsigned to)
+{
+	for (unsigned i = 0; i < event->link_count; i++) {
+		if (event->links[i][0] != from || event->links[i][1] != to)
+			continue;
+		event->link_count--;
+		event->links[i][0] = event->links[event->link_count][0];
+		event->links[i][1] = event->links[event->link_count][1];
+		net_link_heal(event->cluster->sim.net, from, to);
+		return;
+	}
+}
+
+void fault_heal_both(struct fault_event *event, unsigned a, unsigned b)
+{
+	fault_heal(event, a, b);
+	fault_heal(event, b, a);
+}
+
+void fault_heal_links(struct fault_event *event)
+{
+	while (event->link_count) {
+		const uint8_t *link = event->links[--event->link_count];
+
+		net_link_heal(event->cluster->sim.net, link[0], link[1]);
+	}
+}
+
+/* One of the volume's first two chunks, or of those that are written to now. */
+const struct meta_chunk_row *fault_chunk(const struct cluster *c, const struct fault *f)
+{
+	uint64_t index = f->how >> 9 & 1;
+
+	if (f->more & ACTS_HOT)
+		index += users_hot_middle(c, f->target) / c->params.chunk_bytes - 1;
+	return cluster_chunk(c, f->target, index);
+}
+
+/* A chunk server with a replica of that chunk; the one that reads prefer, or any. */
 static unsigned pick_pivot(const struct cluster *c, const struct fault *f, bool reader)
 {
-	const struct meta_chunk_row *row = cluster_chunk(c, f->target, f->how >> 9 & 1);
+	const struct meta_chunk_row *row = fault_chunk(c, f);
 	int server = -1;
 
 	if (row && row->replica_count) {
@@ -47,7 +85,7 @@ static unsigned pick_pivot(const struct cluster *c, const struct fault *f, bool 
 	return server < 0 ? f->how % c->params.servers : (unsigned)server;
 }
 
-static struct node *node_of_user(struct cluster *c, const struct user *user)
+struct node *node_of_user(struct cluster *c, const struct user *user)
 {
 	for (unsigned i = 0; i < c->params.engines; i++) {
 		for (unsigned v = 0; v < SIM_VOLUMES_MAX; v++) {
@@ -130,7 +168,7 @@ static void try_again(struct sim_event *at)
 }
 
 /* Nobody has the volume: the fault begins when somebody does. */
-static void try_later(struct fault_event *event)
+void fault_try_later(struct fault_event *event)
 {
 	if (event->retries++ > 100)
 		return;
@@ -147,19 +185,33 @@ static void depose_sleep(struct sim_event *at)
 	fault_pause_victim(event, event->sender);
 }
 
+/* Only its own disk can tell the pivot from now on whom it has let in. */
+static void depose_swap(struct fault_event *event)
+{
+	struct cluster *c = event->cluster;
+	unsigned server = c->servers[event->pivot].node.process->host->index;
+
+	fault_heal_both(event, event->holder, server);
+	fault_cut_both(event, c->engines[event->taker].node.process->host->index, server, false);
+	for (unsigned i = 0; i < c->params.metads; i++)
+		fault_cut_both(event, c->metads[i].node.process->host->index, server, false);
+}
+
 static void depose_second(struct sim_event *at)
 {
 	struct fault_event *event = container_of(at, struct fault_event, second);
 	struct cluster *c = event->cluster;
 	const struct fault *f = &c->params.faults[event->number];
 
+	if (f->more & DEPOSE_SWAP)
+		depose_swap(event);
 	for (unsigned i = 0; i < c->params.servers; i++) {
 		bool pivot = i == event->pivot;
 
 		if (f->how & DEPOSE_SECOND &&
 		    (f->how & DEPOSE_SECOND_PIVOT ? pivot : some(f, i, 3)))
-			depose_cut_both(event, event->holder,
-					c->servers[i].node.process->host->index, false);
+			fault_cut_both(event, event->holder,
+				       c->servers[i].node.process->host->index, false);
 		if (!(f->how & DEPOSE_RESTART) ||
 		    !(f->how & DEPOSE_RESTART_PIVOT ? pivot : some(f, i, 8)))
 			continue;
@@ -177,37 +229,48 @@ static void depose_second(struct sim_event *at)
 void depose(struct cluster *c, struct fault_event *event, const struct fault *f)
 {
 	struct user *user = user_of_volume(c, f->target);
-	unsigned taker = c->engines[f->other].node.process->host->index;
+	unsigned taker;
 
 	if (!user) {
-		try_later(event);
+		fault_try_later(event);
 		return;
 	}
 	event->holder = user_host(user);
+	event->taker = f->other;
+	/* In a story it is another one. */
+	if (f->more & (DEPOSE_SWAP | DEPOSE_IDLE) &&
+	    c->engines[f->other].node.process->host->index == event->holder)
+		event->taker = (f->other + 1) % c->params.engines;
+	taker = c->engines[event->taker].node.process->host->index;
 	event->pivot = pick_pivot(c, f, f->how & DEPOSE_SLEEP);
 	for (unsigned i = 0; f->how & DEPOSE_META && i < c->params.metads; i++)
-		depose_cut_both(event, event->holder, c->metads[i].node.process->host->index,
-				f->how & DEPOSE_ONE_WAY);
+		fault_cut_both(event, event->holder, c->metads[i].node.process->host->index,
+			       f->how & DEPOSE_ONE_WAY);
 	for (unsigned i = 0; i < c->params.servers; i++) {
 		unsigned server = c->servers[i].node.process->host->index;
 
 		if (f->how & DEPOSE_SERVERS && some(f, i, 0))
-			depose_cut_both(event, event->holder, server, f->how & DEPOSE_ONE_WAY);
+			fault_cut_both(event, event->holder, server, f->how & DEPOSE_ONE_WAY);
 		if (f->how & DEPOSE_TAKER && taker != event->holder &&
 		    (f->how & DEPOSE_TAKER_PIVOT ? i != event->pivot : some(f, i, 11)))
-			depose_cut_both(event, taker, server, false);
+			fault_cut_both(event, taker, server, false);
 	}
 	c->sim.totals.partitions++;
+	if (f->more & DEPOSE_SWAP)
+		fault_cut_both(event, event->holder,
+			       c->servers[event->pivot].node.process->host->index, false);
+	if (f->more & DEPOSE_IDLE)
+		user_idle(user,
+			  c->sim.now_ns + 2500 * NS_PER_MS + f->lasts_ns % (3500 * NS_PER_MS));
 	if (f->how & DEPOSE_SLEEP) {
 		/* What it sends to the pivot now comes when it has been deposed. */
-		depose_cut(event, event->holder,
-			   c->servers[event->pivot].node.process->host->index);
+		fault_cut(event, event->holder, c->servers[event->pivot].node.process->host->index);
 		event->sender = node_of_user(c, user);
 		event->fire.run = depose_sleep;
 		sim_schedule(&c->sim, &event->fire, NULL,
 			     c->sim.now_ns + (NS_PER_MS << 3 * (f->how >> 14 & 3)), "sleep");
 	}
-	fault_take_over(c, f);
+	fault_take_over(c, f, event->taker);
 	event->second.run = depose_second;
 	if (f->more & 127)
 		fault_watch(event);
@@ -216,28 +279,19 @@ void depose(struct cluster *c, struct fault_event *event, const struct fault *f)
 			     c->sim.now_ns + f->lasts_ns % (8 * NS_PER_S), "second act");
 }
 
-static void heal_links(struct fault_event *event)
-{
-	while (event->link_count) {
-		const uint8_t *link = event->links[--event->link_count];
-
-		net_link_heal(event->cluster->sim.net, link[0], link[1]);
-	}
-}
-
 void depose_end(struct fault_event *event)
 {
 	sim_cancel(&event->cluster->sim, &event->second);
 	sim_cancel(&event->cluster->sim, &event->fire);
 	fault_unwatch(event);
-	heal_links(event);
+	fault_heal_links(event);
 	fault_victims_go_on(event);
 }
 
 void depose_message(struct fault_event *event, const struct fault *f, const struct sim_message *m)
 {
 	struct cluster *c = event->cluster;
-	const struct sim_process *taker = c->engines[f->other].node.process;
+	const struct sim_process *taker = c->engines[event->taker].node.process;
 
 	if (m->type != (f->more & 127) || m->delivered == (f->more >> 7 & 1) || m->waits ||
 	    (m->from != taker && m->to != taker))
@@ -293,6 +347,16 @@ static void heirs_slow(struct fault_event *event, const struct fault *f, uint32_
 		net_host_slow(c->sim.net, c->servers[slow].node.process->host->index, times);
 }
 
+/* Until promises have ended, replicas were evicted, and what is left is level: the fault lasts as long as that takes. */
+static void heirs_take_time(struct fault_event *event, const struct fault *f)
+{
+	struct sim *sim = &event->cluster->sim;
+
+	sim_cancel(sim, &event->end);
+	sim_schedule(sim, &event->end, NULL,
+		     sim->now_ns + 8 * NS_PER_S + f->lasts_ns % (4 * NS_PER_S), "fault ends");
+}
+
 static void heirs_second(struct sim_event *at)
 {
 	struct fault_event *event = container_of(at, struct fault_event, second);
@@ -304,6 +368,7 @@ static void heirs_second(struct sim_event *at)
 	sim_trace(&c->sim, "fault %u heirs: second act", event->number);
 	fault_unwatch(event);
 	event->second_done = true;
+	event->receiver = NULL;
 	heirs_slow(event, f, 20 + f->how % 64);
 	if (f->how & HEIRS_PAUSE)
 		fault_pause_victim(event, holder);
@@ -313,7 +378,7 @@ static void heirs_second(struct sim_event *at)
 		fault_hold_victim(event, &c->servers[event->pivot].node, false);
 	/* What it had sent into the cut links is lost with it, or late. */
 	if (!(f->how & (HEIRS_STAYS_CUT | HEIRS_PAUSE)))
-		heal_links(event);
+		fault_heal_links(event);
 	if (c->params.engines == 1)
 		fault_victims_go_on(event);
 	else if (taker == holder->number)
@@ -326,6 +391,8 @@ static void heirs_second(struct sim_event *at)
 	    !c->engines[taker].node.process->paused && !c->engines[taker].users[f->target] &&
 	    c->volumes[f->target].created)
 		user_attach(c, taker, f->target, true);
+	if (f->more & HEIRS_ROLL)
+		heirs_take_time(event, f);
 	fault_watch(event);
 	event->skip = f->more >> 8 & 7;
 }
@@ -341,6 +408,23 @@ static void disk_lives(struct fault_event *event)
 	event->dead_disk = 0;
 	sim_disk_fail_writes(s->disk, false);
 	node_kill_and_restart(&s->node);
+}
+
+/* The last heir comes at once. */
+static void heirs_last(struct fault_event *event, const struct fault *f)
+{
+	struct cluster *c = event->cluster;
+
+	heirs_take_time(event, f);
+	for (unsigned i = 0; i < c->params.engines; i++) {
+		struct sim_engine *e = &c->engines[(f->other + 1 + i) % c->params.engines];
+
+		if (!e->engine || e->stopping || e->node.process->paused || e->users[f->target] ||
+		    !c->volumes[f->target].created)
+			continue;
+		user_attach(c, e->node.number, f->target, true);
+		break;
+	}
 }
 
 static void heirs_third(struct sim_event *at)
@@ -359,6 +443,8 @@ static void heirs_third(struct sim_event *at)
 		fault_hold_victim(event, &c->servers[event->pivot].node, false);
 	disk_lives(event);
 	heirs_slow(event, f, 1);
+	if (f->more & HEIRS_ROLL)
+		heirs_last(event, f);
 	for (unsigned i = 0; f->how & HEIRS_POWER && i < c->params.servers; i++) {
 		unsigned host = c->servers[i].node.process->host->index;
 
@@ -376,16 +462,16 @@ void heirs(struct cluster *c, struct fault_event *event, const struct fault *f)
 			     f->lasts_ns % (10 * NS_PER_MS << (f->how >> 13 & 7));
 
 	if (!user || user_paused(user)) {
-		try_later(event);
+		fault_try_later(event);
 		return;
 	}
 	event->sender = node_of_user(c, user);
 	event->pivot = pick_pivot(c, f, f->how & HEIRS_READER);
 	for (unsigned i = 0; i < c->params.servers; i++) {
 		if (f->how & HEIRS_SOME ? some(f, i, 0) : i != event->pivot)
-			depose_cut_both(event, user_host(user),
-					c->servers[i].node.process->host->index,
-					f->how & HEIRS_ONE_WAY);
+			fault_cut_both(event, user_host(user),
+				       c->servers[i].node.process->host->index,
+				       f->how & HEIRS_ONE_WAY);
 	}
 	c->sim.totals.partitions++;
 	event->second.run = heirs_second;
@@ -409,8 +495,32 @@ void heirs_end(struct fault_event *event)
 	disk_lives(event);
 	if (event->second_done)
 		heirs_slow(event, &c->params.faults[event->number], 1);
-	heal_links(event);
+	fault_heal_links(event);
 	fault_victims_go_on(event);
+}
+
+/*
+ * To the first that is sent a unit to be made level by, or to all others, the heir's link fails now: one gets further than another one. True
+ * if this message goes to one that gets on.
+ */
+static bool heirs_ahead(struct fault_event *event, const struct fault *f,
+			const struct sim_message *m)
+{
+	struct cluster *c = event->cluster;
+	bool first_is_ahead = (f->how >> 16 & 3) == 0, first;
+
+	if (!m->rolls)
+		return false;
+	first = !event->receiver || event->receiver->process == m->to;
+	for (unsigned i = 0; !event->receiver && i < c->params.servers; i++) {
+		const struct sim_process *p = c->servers[i].node.process;
+
+		if (first_is_ahead ? p != m->to && i != event->pivot : p == m->to)
+			fault_cut(event, m->from->host->index, p->host->index);
+	}
+	if (!event->receiver)
+		event->receiver = node_of(c, m->to);
+	return first == first_is_ahead;
 }
 
 void heirs_message(struct fault_event *event, const struct fault *f, const struct sim_message *m)
@@ -429,6 +539,8 @@ void heirs_message(struct fault_event *event, const struct fault *f, const struc
 	}
 	if (!m->delivered || m->waits || m->type != (f->more & 127) || engine->name[0] != 'e' ||
 	    (c->params.engines > 1 && engine == event->sender->process))
+		return;
+	if (f->more & HEIRS_ROLL && !heirs_ahead(event, f, m))
 		return;
 	if (event->skip) {
 		event->skip--;

@@ -1,6 +1,7 @@
 /* lists.c - see lists.h. */
 #include "tests/sim/lists.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/users.h"
 
 #include <stdlib.h>
 #include "common/base/hash.h"
@@ -38,8 +39,16 @@ struct holders {
 	UT_hash_handle hh;
 };
 
+/* A volume that an engine has been given, until it is seen that somebody there wants it. */
+struct given {
+	uint64_t volume;
+	uint64_t since_ns; /* 0: none */
+	uint32_t incarnation;
+};
+
 struct lists {
 	struct cluster *c;
+	struct given given[SIM_ENGINES_MAX][SIM_VOLUMES_MAX];
 	struct seen *seen;
 	struct outdated *outdated;
 	struct holders *holders;
@@ -124,6 +133,15 @@ static void check_committed(struct lists *l, const struct msg_chunk *told)
 			 U(row->list_number));
 }
 
+static bool is_listed(const struct meta_chunk_row *row, uint32_t cid)
+{
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		if (row->replicas[i].cid == cid)
+			return true;
+	}
+	return false;
+}
+
 static void on_change_delivered(struct lists *l, uint64_t connection, const struct msg *m)
 {
 	const struct meta_chunk_row *row = sim_rows_chunk(l->c->rows, m->u.change.chunk);
@@ -136,6 +154,9 @@ static void on_change_delivered(struct lists *l, uint64_t connection, const stru
 	o->epoch = m->u.change.epoch;
 	o->present = row->epoch;
 	HASH_ADD(hh, l->outdated, key, sizeof o->key, o);
+	sim_reach(&l->c->sim, REACHED_CHANGE_LATE);
+	if (m->u.change.kind == CHANGE_EVICT && !is_listed(row, m->u.change.cid))
+		sim_reach(&l->c->sim, REACHED_CHANGE_LATE_GONE);
 }
 
 static void on_change_answered(struct lists *l, uint64_t connection, const struct msg *m)
@@ -225,6 +246,8 @@ static void chunk_changed(struct lists *l, const struct meta_chunk_row *before,
 	uint32_t active = count_active(after);
 
 	for (uint32_t i = 0; i < after->replica_count; i++) {
+		if (after->replicas[i].leaving)
+			sim_reach(&l->c->sim, REACHED_SURPLUS);
 		if (after->replicas[i].state == REPLICA_ACTIVE &&
 		    was_filling(before, after->replicas[i].cid))
 			check_promoted(l, after, after->replicas[i].cid);
@@ -290,6 +313,8 @@ static void on_delete_delivered(struct lists *l, unsigned server, const struct m
 	if (!store || !store_chunk_get(store, delete_->chunk, &info))
 		return;
 	s->kept = delete_->commit <= info.commit ? info.commit : 0;
+	if (s->kept)
+		sim_reach(&l->c->sim, REACHED_DELETE_LATE);
 	s->incarnation = l->c->servers[server].node.process->incarnation;
 }
 
@@ -309,6 +334,87 @@ static void check_there(struct lists *l, unsigned server, uint64_t chunk, enum w
 			 "c%u has made chunk %llu anew, on a CREATE that is older than its "
 			 "deletion",
 			 server, U(chunk));
+}
+
+/* ---- blocks ---- */
+
+/* Where no disk has ever lied no block is bad, whatever was cut off, and whether or not somebody repairs it. */
+static void check_bad_block(struct lists *l, unsigned server, uint64_t chunk)
+{
+	for (unsigned i = 0; i < l->c->params.servers; i++) {
+		if (cluster_disk_lies(l->c, i) || sim_disk_has_lied(l->c->servers[i].disk))
+			return;
+	}
+	sim_fail(&l->c->sim, "sound disks have no bad blocks", chunk,
+		 "c%u says that a block of chunk %llu is bad, and no disk has lied", server,
+		 U(chunk));
+}
+
+/* ---- who is given a volume ---- */
+
+/* An engine that is given a volume says at once that nobody there wants it, or somebody does. */
+#define GIVEN_NS (1 * NS_PER_S)
+
+static int engine_of(const struct lists *l, const struct sim_process *process)
+{
+	for (unsigned i = 0; i < l->c->params.engines; i++) {
+		if (l->c->engines[i].node.process == process)
+			return (int)i;
+	}
+	return -1;
+}
+
+static void on_attach_answered(struct lists *l, unsigned engine, const struct msg *m)
+{
+	for (unsigned v = 0; m->status == WIRE_OK && v < l->c->params.volumes; v++) {
+		if (strcmp(l->c->volumes[v].name, m->u.volume.name) == 0)
+			l->given[engine][v] =
+				(struct given){m->u.volume.volume, l->c->sim.now_ns,
+					       l->c->engines[engine].node.process->incarnation};
+	}
+}
+
+static void on_detach_sent(struct lists *l, unsigned engine, const struct msg *m)
+{
+	for (unsigned v = 0; v < l->c->params.volumes; v++) {
+		struct given *g = &l->given[engine][v];
+
+		if (g->since_ns && g->volume == m->u.detach.volume) {
+			g->since_ns = 0;
+			sim_reach(&l->c->sim, REACHED_GIVEN_UNWANTED);
+		}
+	}
+}
+
+static bool is_kept_unwanted(const struct lists *l, const struct given *g, unsigned engine,
+			     unsigned volume)
+{
+	const struct sim_engine *e = &l->c->engines[engine];
+	const struct sim_process *p = e->node.process;
+	const struct meta_volume_row *row = sim_rows_volume(l->c->rows, g->volume);
+
+	return row && p->incarnation == g->incarnation && p->running && !row->deleting &&
+	       !uuid_is_zero(row->holder) && strcmp(row->holder_host, p->host->name) == 0 &&
+	       row->holder_pid == 1000 + p->incarnation &&
+	       !(e->users[volume] && user_wants(e->users[volume], row->uuid));
+}
+
+void lists_check_given(struct lists *l)
+{
+	for (unsigned e = 0; e < l->c->params.engines; e++) {
+		for (unsigned v = 0; v < l->c->params.volumes; v++) {
+			struct given *g = &l->given[e][v];
+
+			if (!g->since_ns || l->c->engines[e].node.process->paused)
+				continue;
+			if (!is_kept_unwanted(l, g, e, v))
+				g->since_ns = 0;
+			else if (l->c->sim.now_ns - g->since_ns > GIVEN_NS)
+				sim_fail(&l->c->sim, "volumes are given back", 0,
+					 "e%u was given %s, which nobody there wants, and keeps it",
+					 e, l->c->volumes[v].name);
+		}
+	}
 }
 
 /* ---- messages ---- */
@@ -332,6 +438,8 @@ void lists_sent(struct lists *l, const struct sim_process *from, uint64_t connec
 	}
 	if (m->type == MSG_CHANGE && m->u.change.kind == CHANGE_EVICT)
 		check_eviction(l, from, &m->u.change);
+	if (m->type == MSG_DETACH && engine_of(l, from) >= 0)
+		on_detach_sent(l, (unsigned)engine_of(l, from), m);
 	if (server < 0)
 		return;
 	if (m->type == MSG_SYNC_OK) {
@@ -340,6 +448,8 @@ void lists_sent(struct lists *l, const struct sim_process *from, uint64_t connec
 		check_there(l, (unsigned)server, m->u.sync_ok.chunk, m->status);
 		if (m->status == WIRE_OK)
 			s->synced = MAX(s->synced, m->u.sync_ok.epoch);
+	} else if (m->type == MSG_READ_OK && m->status == WIRE_BAD_BLOCK) {
+		check_bad_block(l, (unsigned)server, m->u.read_ok.chunk);
 	} else if (m->type == MSG_WRITE_OK) {
 		check_there(l, (unsigned)server, m->u.write_ok.chunk, m->status);
 	} else if (m->type == MSG_COPY_OK) {
@@ -352,6 +462,8 @@ void lists_delivered(struct lists *l, const struct sim_process *to, uint64_t con
 {
 	int server = server_of(l, to);
 
+	if (m->type == MSG_ATTACH_OK && engine_of(l, to) >= 0)
+		on_attach_answered(l, (unsigned)engine_of(l, to), m);
 	if (is_metad(to) && m->type == MSG_CHANGE)
 		on_change_delivered(l, connection, m);
 	if (server >= 0 && m->type == MSG_CREATE)

@@ -1,7 +1,7 @@
 /*
  * lists.h - the checker of lists and grants: what metad tells is committed, only the owner hears that a change is done, what is
  * evicted leaves min_replicas that know the owner, what is promoted is filled, what was created or deleted stays so
- * whatever comes late, and no engine loses a volume that nobody has taken (users.c asks).
+ * whatever comes late, no engine loses a volume that nobody has taken (users.c asks), nor keeps one that nobody there wants.
  */
 #ifndef COPYHOLD_SIM_LISTS_H
 #define COPYHOLD_SIM_LISTS_H
@@ -23,6 +23,8 @@ void lists_delivered(struct lists *lists, const struct sim_process *to, uint64_t
 /* A commit changes this row of a chunk or volume. */
 void lists_changed(struct lists *lists, const struct meta_row *before,
 		   const struct meta_row *after);
+/* From time to time: what was given to an engine is wanted there, or has been given back. */
+void lists_check_given(struct lists *lists);
 /* How often the volume has got another holder or none, or is to be deleted: so far as is committed. */
 unsigned lists_holders(const struct lists *lists, struct uuid volume);
 

@@ -653,6 +653,7 @@ static void tell(struct observer *o, struct sim_process *from, struct sim_proces
 		.type = m->type,
 		.cid = m->type == MSG_CHANGE ? m->u.change.cid : 0,
 		.waits = m->type == MSG_SYNC_OK && m->status == WIRE_WAIT,
+		.rolls = m->type == MSG_COPY && m->u.copy.mode == COPY_ROLL,
 		.delivered = delivered,
 	};
 

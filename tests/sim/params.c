@@ -1,5 +1,5 @@
 /* params.c - see params.h. */
-#include "tests/sim/params.h"
+#include "tests/sim/params_private.h"
 
 #include <inttypes.h>
 #include "proto/msg.h"
@@ -37,6 +37,12 @@ static const char *const names[FAULT_KINDS] = {
 	[FAULT_AT_MESSAGE] = "at-message",
 	[FAULT_AT_COMMIT] = "at-commit",
 	[FAULT_RECREATE] = "recreate",
+	[FAULT_ECHO] = "echo",
+	[FAULT_BEHIND] = "behind",
+	[FAULT_RETURNS] = "returns",
+	[FAULT_UNWANTED] = "unwanted",
+	[FAULT_ANEW] = "anew",
+	[FAULT_AT_DISK] = "at-disk",
 };
 
 const char *fault_name(enum fault_kind kind)
@@ -108,13 +114,12 @@ void params_calm(struct params *p, uint64_t seed)
 
 /* ---- drawing ---- */
 
-static uint64_t between(struct prng *r, uint64_t low, uint64_t high)
+uint64_t draw_between(struct prng *r, uint64_t low, uint64_t high)
 {
 	return low + prng_below(r, high - low + 1);
 }
 
-/* Small values as likely as large ones: uniform in the logarithm. */
-static uint64_t spread(struct prng *r, uint64_t low, uint64_t high)
+uint64_t draw_spread(struct prng *r, uint64_t low, uint64_t high)
 {
 	unsigned shifts = 0;
 	uint64_t top;
@@ -127,70 +132,71 @@ static uint64_t spread(struct prng *r, uint64_t low, uint64_t high)
 
 static void draw_shape(struct params *p, struct prng *r)
 {
-	p->servers = (uint32_t)between(r, 3, SIM_SERVERS_MAX);
-	p->metads = (uint32_t)between(r, 1, SIM_METADS_MAX);
-	p->engines = (uint32_t)between(r, 1, SIM_ENGINES_MAX);
-	p->volumes = (uint32_t)between(r, 1, prng_chance(r, 1, 3) ? SIM_VOLUMES_MAX : 2);
-	p->clients = (uint32_t)between(r, 1, SIM_CLIENTS_MAX);
+	p->servers = (uint32_t)draw_between(r, 3, SIM_SERVERS_MAX);
+	p->metads = (uint32_t)draw_between(r, 1, SIM_METADS_MAX);
+	p->engines = (uint32_t)draw_between(r, 1, SIM_ENGINES_MAX);
+	p->volumes = (uint32_t)draw_between(r, 1, prng_chance(r, 1, 3) ? SIM_VOLUMES_MAX : 2);
+	p->clients = (uint32_t)draw_between(r, 1, SIM_CLIENTS_MAX);
 	p->colocated = prng_chance(r, 1, 3);
 	for (unsigned i = 0; i < p->volumes; i++) {
-		p->volume[i].bytes = between(r, 256, 4096) * 4 * KIB;
-		p->volume[i].replicas =
-			(uint32_t)between(r, 2, prng_chance(r, 1, 8) ? MIN(p->servers, 5u) : 3);
+		p->volume[i].bytes = draw_between(r, 256, 4096) * 4 * KIB;
+		p->volume[i].replicas = (uint32_t)draw_between(
+			r, 2, prng_chance(r, 1, 8) ? MIN(p->servers, 5u) : 3);
 		p->volume[i].min_replicas = p->volume[i].replicas - 1;
 		if (prng_chance(r, 1, 3))
-			p->volume[i].min_replicas = (uint32_t)between(r, 1, p->volume[i].replicas);
+			p->volume[i].min_replicas =
+				(uint32_t)draw_between(r, 1, p->volume[i].replicas);
 	}
 }
 
 static void draw_behaviour(struct params *p, struct prng *r)
 {
-	p->net.latency_ns = spread(r, 5000, 20 * NS_PER_MS);
-	p->net.jitter_ns = spread(r, 5000, 10 * NS_PER_MS);
-	p->net.bytes_per_s = spread(r, 20 * MIB, 2000 * MIB);
-	p->net.window_bytes = (uint32_t)spread(r, 128 * KIB, 8 * MIB);
+	p->net.latency_ns = draw_spread(r, 5000, 20 * NS_PER_MS);
+	p->net.jitter_ns = draw_spread(r, 5000, 10 * NS_PER_MS);
+	p->net.bytes_per_s = draw_spread(r, 20 * MIB, 2000 * MIB);
+	p->net.window_bytes = (uint32_t)draw_spread(r, 128 * KIB, 8 * MIB);
 	if (prng_chance(r, 1, 2)) {
-		p->net.spike_one_in = (uint32_t)spread(r, 20, 2000);
-		p->net.spike_ns = spread(r, 10 * NS_PER_MS, 2 * NS_PER_S);
+		p->net.spike_one_in = (uint32_t)draw_spread(r, 20, 2000);
+		p->net.spike_ns = draw_spread(r, 10 * NS_PER_MS, 2 * NS_PER_S);
 	}
 	for (unsigned i = 0; i < p->servers; i++) {
 		struct sim_disk_options *d = &p->disk[i];
 
-		d->size_bytes = between(r, 20, 64) * 4 * MIB;
+		d->size_bytes = draw_between(r, 20, 64) * 4 * MIB;
 		d->block_bytes = prng_chance(r, 1, 2) ? 512 : 4096;
 		d->power_loss_protected = prng_chance(r, 1, 8);
-		d->latency_ns = spread(r, 20000, 10 * NS_PER_MS);
-		d->jitter_ns = spread(r, 20000, 10 * NS_PER_MS);
+		d->latency_ns = draw_spread(r, 20000, 10 * NS_PER_MS);
+		d->jitter_ns = draw_spread(r, 20000, 10 * NS_PER_MS);
 		if (prng_chance(r, 1, 2)) {
-			d->spike_one_in = (uint32_t)spread(r, 20, 2000);
-			d->spike_ns = spread(r, 10 * NS_PER_MS, NS_PER_S);
+			d->spike_one_in = (uint32_t)draw_spread(r, 20, 2000);
+			d->spike_ns = draw_spread(r, 10 * NS_PER_MS, NS_PER_S);
 		}
 	}
 	/* Small enough to come round several times. */
-	p->journal_bytes = spread(r, MIB, 8 * MIB);
-	p->rows_latency_ns = spread(r, 100000, 50 * NS_PER_MS);
+	p->journal_bytes = draw_spread(r, MIB, 8 * MIB);
+	p->rows_latency_ns = draw_spread(r, 100000, 50 * NS_PER_MS);
 	for (unsigned i = 0; i < SIM_HOSTS_MAX; i++)
-		p->rate_ppm[i] = (int32_t)between(r, 0, 199999) - 100000;
+		p->rate_ppm[i] = (int32_t)draw_between(r, 0, 199999) - 100000;
 	if (prng_chance(r, 1, 8))
-		p->io_timeout_ns = between(r, 5, 30) * NS_PER_S;
+		p->io_timeout_ns = draw_between(r, 5, 30) * NS_PER_S;
 }
 
 static void draw_workload(struct params *p, struct prng *r)
 {
-	p->workload_ns = between(r, 10, 60) * NS_PER_S;
-	p->operations = (uint32_t)spread(r, 50, 800);
-	p->think_ns = spread(r, 100000, 100 * NS_PER_MS);
+	p->workload_ns = draw_between(r, 10, 60) * NS_PER_S;
+	p->operations = (uint32_t)draw_spread(r, 50, 800);
+	p->think_ns = draw_spread(r, 100000, 100 * NS_PER_MS);
 	/* Clients that are done before the faults come show little: they last for a third of the time at least. */
 	p->think_ns = MAX(p->think_ns, p->workload_ns / p->operations / 3);
-	p->depth = (uint32_t)between(r, 1, 4);
-	p->hot_percent = (uint32_t)between(r, 0, 95);
-	p->hot_bytes = ROUND_DOWN(spread(r, 4 * KIB, 512 * KIB), 4 * KIB);
-	p->read_percent = (uint32_t)between(r, 10, 70);
-	p->zero_percent = (uint32_t)between(r, 0, 25);
-	p->io_bytes_max = (uint32_t)ROUND_DOWN(spread(r, 4 * KIB, 256 * KIB), 512);
+	p->depth = (uint32_t)draw_between(r, 1, 4);
+	p->hot_percent = (uint32_t)draw_between(r, 0, 95);
+	p->hot_bytes = ROUND_DOWN(draw_spread(r, 4 * KIB, 512 * KIB), 4 * KIB);
+	p->read_percent = (uint32_t)draw_between(r, 10, 70);
+	p->zero_percent = (uint32_t)draw_between(r, 0, 25);
+	p->io_bytes_max = (uint32_t)ROUND_DOWN(draw_spread(r, 4 * KIB, 256 * KIB), 512);
 	if (prng_chance(r, 1, 2)) {
-		p->repeat_percent = (uint32_t)between(r, 1, 20);
-		p->repeat_after_ns = spread(r, 10 * NS_PER_MS, 5 * NS_PER_S);
+		p->repeat_percent = (uint32_t)draw_between(r, 1, 20);
+		p->repeat_after_ns = draw_spread(r, 10 * NS_PER_MS, 5 * NS_PER_S);
 	}
 }
 
@@ -208,13 +214,13 @@ static void draw_tight(struct params *p, struct prng *r)
 	uint64_t volumes_bytes = 0, data_bytes = UINT64_MAX;
 
 	p->tight = true;
-	p->journal_bytes = spread(r, MIB, 4 * MIB);
+	p->journal_bytes = draw_spread(r, MIB, 4 * MIB);
 	for (unsigned i = 0; i < p->volumes; i++) {
-		p->volume[i].bytes = between(r, 2048, 5120) * 4 * KIB;
+		p->volume[i].bytes = draw_between(r, 2048, 5120) * 4 * KIB;
 		volumes_bytes += p->volume[i].bytes;
 	}
 	for (unsigned i = 0; i < p->servers; i++) {
-		uint64_t bytes = 0, percent = between(r, 40, 85);
+		uint64_t bytes = 0, percent = draw_between(r, 40, 85);
 
 		for (unsigned v = 0; v < p->volumes; v++)
 			bytes += p->volume[v].bytes * p->volume[v].replicas / p->servers;
@@ -224,13 +230,13 @@ static void draw_tight(struct params *p, struct prng *r)
 			ROUND_UP(p->journal_bytes + TIGHT_OVERHEAD_BYTES + bytes, UNIT_BYTES);
 	}
 	p->keep_percent = (uint32_t)((data_bytes - TIGHT_ROOM_BYTES) * 100 / volumes_bytes);
-	p->operations = (uint32_t)between(r, 400, 1000);
-	p->think_ns = spread(r, 100000, 20 * NS_PER_MS);
+	p->operations = (uint32_t)draw_between(r, 400, 1000);
+	p->think_ns = draw_spread(r, 100000, 20 * NS_PER_MS);
 	p->think_ns = MAX(p->think_ns, p->workload_ns / p->operations / 3);
-	p->hot_percent = (uint32_t)between(r, 0, 30);
-	p->read_percent = (uint32_t)between(r, 10, 40);
-	p->zero_percent = (uint32_t)between(r, 5, 30);
-	p->io_bytes_max = (uint32_t)spread(r, 64 * KIB, 256 * KIB);
+	p->hot_percent = (uint32_t)draw_between(r, 0, 30);
+	p->read_percent = (uint32_t)draw_between(r, 10, 40);
+	p->zero_percent = (uint32_t)draw_between(r, 5, 30);
+	p->io_bytes_max = (uint32_t)draw_spread(r, 64 * KIB, 256 * KIB);
 }
 
 /* What makes some interleavings likelier, each in some seeds only. */
@@ -240,22 +246,22 @@ static void draw_sharpening(struct params *p, struct prng *r)
 		p->readers = (uint32_t)prng_below(r, p->clients);
 	/* Engines that hardly write: what one of them left behind stays to be seen. */
 	if (prng_chance(r, 1, 5)) {
-		p->operations = (uint32_t)spread(r, 1, 16);
+		p->operations = (uint32_t)draw_spread(r, 1, 16);
 		p->think_ns = MAX(p->think_ns, p->workload_ns / p->operations / 4);
-		p->hot_bytes = ROUND_DOWN(spread(r, 32 * KIB, 512 * KIB), 4 * KIB);
+		p->hot_bytes = ROUND_DOWN(draw_spread(r, 32 * KIB, 512 * KIB), 4 * KIB);
 		p->hot_percent = 100;
 	}
 	/* Larger volumes, that are written to here and then there: most chunks do not exist for a long time. */
 	if (prng_chance(r, 1, 3)) {
 		for (unsigned i = 0; i < p->volumes; i++)
-			p->volume[i].bytes = between(r, 3, 16) * p->chunk_bytes;
-		p->move_ns = spread(r, NS_PER_S, 8 * NS_PER_S);
-		p->hot_percent = (uint32_t)between(r, 95, 100);
+			p->volume[i].bytes = draw_between(r, 3, 16) * p->chunk_bytes;
+		p->move_ns = draw_spread(r, NS_PER_S, 8 * NS_PER_S);
+		p->hot_percent = (uint32_t)draw_between(r, 95, 100);
 	}
 	if (prng_chance(r, 1, 2)) {
-		p->garbage_ms = spread(r, 500, 30000);
-		p->grace_ms = spread(r, 100, 8000);
-		p->scan_ms = spread(r, 200, 2000);
+		p->garbage_ms = draw_spread(r, 500, 30000);
+		p->grace_ms = draw_spread(r, 100, 8000);
+		p->scan_ms = draw_spread(r, 200, 2000);
 	}
 	p->focused = prng_chance(r, 1, 3);
 	if (!p->focused)
@@ -263,14 +269,14 @@ static void draw_sharpening(struct params *p, struct prng *r)
 	p->engines = MAX(p->engines, 3u);
 	for (unsigned i = 0; i < p->volumes; i++) {
 		p->volume[i].replicas = MAX(p->volume[i].replicas, 3u);
-		p->volume[i].min_replicas = (uint32_t)between(r, 1, p->volume[i].replicas - 1);
+		p->volume[i].min_replicas = (uint32_t)draw_between(r, 1, p->volume[i].replicas - 1);
 	}
-	p->hot_percent = MAX(p->hot_percent, (uint32_t)between(r, 60, 100));
-	p->hot_bytes = ROUND_DOWN(spread(r, 16 * KIB, 512 * KIB), 4 * KIB);
+	p->hot_percent = MAX(p->hot_percent, (uint32_t)draw_between(r, 60, 100));
+	p->hot_bytes = ROUND_DOWN(draw_spread(r, 16 * KIB, 512 * KIB), 4 * KIB);
 }
 
 /* How likely each kind is, relative to the others, in a seed that has it at all. */
-static const uint32_t weights[FAULT_KINDS] = {
+static const uint32_t weights[FAULT_MIXED_KINDS] = {
 	[FAULT_CRASH_SERVER] = 10,
 	[FAULT_POWER_SERVER] = 8,
 	[FAULT_PAUSE_SERVER] = 8,
@@ -319,7 +325,7 @@ static bool has_acts(enum fault_kind kind)
 }
 
 /* Each seed has its own mix: some kinds are left out altogether. A disk may lie only where two copies are always kept. */
-static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_KINDS])
+static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_MIXED_KINDS])
 {
 	uint32_t sum = 0;
 	bool may_lie = prng_chance(r, 1, 3);
@@ -330,8 +336,8 @@ static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_KI
 	}
 	/* Mostly it is data that is spoilt: a disk whose metadata is is soon none. */
 	p->spare_metadata = prng_chance(r, 3, 4);
-	for (unsigned k = 0; k < FAULT_KINDS; k++) {
-		mix[k] = prng_chance(r, 1, 2) ? weights[k] * (uint32_t)between(r, 1, 4) : 0;
+	for (unsigned k = 0; k < FAULT_MIXED_KINDS; k++) {
+		mix[k] = prng_chance(r, 1, 2) ? weights[k] * (uint32_t)draw_between(r, 1, 4) : 0;
 		if ((lies(k) && !may_lie) || (p->focused && !has_acts(k)))
 			mix[k] = 0;
 		sum += mix[k];
@@ -339,11 +345,7 @@ static uint32_t draw_mix(struct params *p, struct prng *r, uint32_t mix[FAULT_KI
 	return sum;
 }
 
-struct choice {
-	uint32_t value, weight;
-};
-
-static uint32_t choose(struct prng *r, const struct choice *choices, size_t count)
+uint32_t draw_choice(struct prng *r, const struct choice *choices, size_t count)
 {
 	uint32_t sum = 0, pick;
 
@@ -403,8 +405,6 @@ static const struct choice taking[] = {
 	{MSG_CHANGE, 1},   {MSG_CHANGE_OK, 1}, {MSG_ATTACH_OK, 1},
 };
 
-#define CHOOSE(r, choices) choose(r, choices, ARRAY_SIZE(choices))
-
 static void draw_at_message(struct prng *r, uint32_t *how, uint32_t *more)
 {
 	uint32_t action = CHOOSE(r, actions);
@@ -421,7 +421,7 @@ static void draw_at_message(struct prng *r, uint32_t *how, uint32_t *more)
 }
 
 /* In one half everything turns on the pivot, as in the interleavings that are known to matter. */
-static uint32_t draw_depose(struct prng *r, uint32_t *more)
+uint32_t draw_depose(struct prng *r, uint32_t *more)
 {
 	uint32_t how = (uint32_t)prng_below(r, UINT64_C(1) << 32);
 
@@ -443,7 +443,7 @@ static uint32_t draw_depose(struct prng *r, uint32_t *more)
 	return how;
 }
 
-static uint32_t draw_heirs(struct prng *r, uint32_t *more)
+uint32_t draw_heirs(struct prng *r, uint32_t *more)
 {
 	uint32_t how = (uint32_t)prng_below(r, UINT64_C(1) << 32);
 
@@ -464,7 +464,7 @@ static uint32_t draw_heirs(struct prng *r, uint32_t *more)
 static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 {
 	uint64_t at = prng_below(r, p->workload_ns);
-	uint64_t lasts = spread(r, 10 * NS_PER_MS, 16 * NS_PER_S);
+	uint64_t lasts = draw_spread(r, 10 * NS_PER_MS, 16 * NS_PER_S);
 	uint32_t hosts = p->servers + p->metads + (p->colocated ? 0 : p->engines);
 	uint32_t target = (uint32_t)prng_below(r, 1u << 16),
 		 other = (uint32_t)prng_below(r, 1u << 16);
@@ -472,7 +472,7 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 
 	switch (kind) {
 	case FAULT_CHURN:
-		lasts = between(r, 5 * NS_PER_S, 30 * NS_PER_S);
+		lasts = draw_between(r, 5 * NS_PER_S, 30 * NS_PER_S);
 		__attribute__((fallthrough));
 	case FAULT_CRASH_SERVER:
 	case FAULT_POWER_SERVER:
@@ -508,7 +508,7 @@ static void draw_fault(struct params *p, struct prng *r, enum fault_kind kind)
 	case FAULT_DEPOSE:
 	case FAULT_HEIRS:
 		/* Long enough for promises to end and for evictions. */
-		lasts = between(r, 2 * NS_PER_S, 16 * NS_PER_S) +
+		lasts = draw_between(r, 2 * NS_PER_S, 16 * NS_PER_S) +
 			(kind == FAULT_HEIRS ? 4 * NS_PER_S : 0);
 		at = prng_below(r, MAX(p->workload_ns, lasts + 5 * NS_PER_S) - lasts);
 		how = kind == FAULT_DEPOSE ? draw_depose(r, &more) : draw_heirs(r, &more);
@@ -541,22 +541,26 @@ void params_draw(struct params *p, uint64_t seed)
 	struct prng workload = sim_stream(&sim, "workload", 0),
 		    mix_stream = sim_stream(&sim, "mix", 0);
 	struct prng space = sim_stream(&sim, "space", 0);
-	uint32_t mix[FAULT_KINDS], sum, count;
+	struct prng stories = sim_stream(&sim, "stories", 0);
+	uint32_t mix[FAULT_MIXED_KINDS], sum, count;
 
 	params_calm(p, seed);
 	draw_shape(p, &shape);
 	draw_behaviour(p, &behaviour);
 	draw_workload(p, &workload);
 	draw_sharpening(p, &sharpening);
-	p->scrub_ms = prng_chance(&scrub, 1, 2) ? between(&scrub, 3000, 20000) : 0;
+	draw_stories_shape(p, &stories);
+	p->scrub_ms = prng_chance(&scrub, 1, 2) ? draw_between(&scrub, 3000, 20000) : 0;
 	/* A few pages, of some dozens. */
 	p->metadata_memory_bytes =
-		prng_chance(&paging, 1, 3) ? spread(&paging, 2, 16) * 4 * KIB : 0;
+		prng_chance(&paging, 1, 3) ? draw_spread(&paging, 2, 16) * 4 * KIB : 0;
 	p->victim = (uint32_t)prng_below(&mix_stream, p->servers);
 	sum = draw_mix(p, &mix_stream, mix);
-	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)spread(&mix_stream, 4, 120);
+	count = prng_chance(&mix_stream, 1, 20) ? 0 : (uint32_t)draw_spread(&mix_stream, 4, 120);
 	if (p->focused)
 		count = MIN(count, 16u);
+	if (p->stories)
+		count = 0;
 	if (prng_chance(&space, 1, 5))
 		draw_tight(p, &space); /* behind the mix: it needs the volumes' replicas */
 	for (uint32_t i = 0; sum && i < count; i++) {
@@ -568,6 +572,8 @@ void params_draw(struct params *p, uint64_t seed)
 			pick -= mix[kind++];
 		draw_fault(p, &one, kind);
 	}
+	if (p->stories)
+		draw_stories(p, &stories);
 }
 
 /* ---- printing ---- */
@@ -632,9 +638,12 @@ void params_print(const struct params *p, FILE *out)
 		"%u "
 		"%%, zeros %u %%, hot %u %% in %" PRIu64
 		" KiB for %.1f s, up to %u KiB, repeats %u %% after %.2f s, %u only read\n",
-		p->focused ? "focused; " : "", seconds(p->workload_ns), p->operations, p->depth,
-		seconds(p->think_ns) * 1e3, p->read_percent, p->zero_percent, p->hot_percent,
-		p->hot_bytes / KIB, seconds(p->move_ns), p->io_bytes_max / 1024, p->repeat_percent,
+		p->stories   ? "stories; "
+		: p->focused ? "focused; "
+			     : "",
+		seconds(p->workload_ns), p->operations, p->depth, seconds(p->think_ns) * 1e3,
+		p->read_percent, p->zero_percent, p->hot_percent, p->hot_bytes / KIB,
+		seconds(p->move_ns), p->io_bytes_max / 1024, p->repeat_percent,
 		seconds(p->repeat_after_ns), p->readers);
 	for (uint32_t i = 0; i < p->fault_count; i++)
 		fault_print(p, i, out);

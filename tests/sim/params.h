@@ -48,6 +48,14 @@ enum fault_kind {
 	FAULT_HEIRS,      /* holders die one after another, each with what the next one needs */
 	FAULT_CHURN,      /* one chunk server after another is down for some seconds */
 	FAULT_RECREATE,   /* a volume is deleted, by force or not, and created anew */
+	FAULT_MIXED_KINDS,
+	/* Stories of several acts that need others not to disturb them: params_stories.c, faults_stories.c. */
+	FAULT_ECHO = FAULT_MIXED_KINDS, /* what replicas said to the former holder comes late */
+	FAULT_BEHIND,                   /* what the former holder has asked of metad comes late */
+	FAULT_RETURNS,                  /* a chunk server comes back while it is being replaced */
+	FAULT_UNWANTED, /* a replica is garbage, and wanted again while its DELETE is late */
+	FAULT_ANEW,     /* a volume is deleted and created anew while its holder is away */
+	FAULT_AT_DISK,  /* a machine loses power while its disk has a large write under way */
 	FAULT_KINDS
 };
 
@@ -109,6 +117,27 @@ enum heirs_bits {
 	/* bits 9 .. 12: which replica of which chunk; 13 .. 15: the first act's length; 16 .. 31: which servers */
 };
 
+/* More of DEPOSE's and HEIRS' `more`. */
+#define DEPOSE_SWAP                                                                                \
+	(1u                                                                                        \
+	 << 8) /* the holder reaches the pivot only from the second act on, the taker only until then */
+#define DEPOSE_IDLE (1u << 9) /* the holder's users ask for nothing for some seconds */
+#define HEIRS_ROLL                                                                                 \
+	(1u                                                                                        \
+	 << 13) /* the third act is at a COPY that makes replicas level; one gets further than the others */
+#define ACTS_HOT (1u << 12) /* the pivot has a replica of a chunk that is written to now */
+
+/* `how` of the stories is drawn uniformly; each takes what it needs of its bits. */
+enum story_bits {
+	STORY_POWER = 1 << 0, /* who goes down loses power */
+	STORY_OTHER =
+		1
+		<< 1, /* RETURNS: who is being filled stands still meanwhile. ANEW: a replica is away. */
+	STORY_SERVERS = 1 << 2, /* ANEW: the holder reaches no chunk server either */
+	/* 3 .. 5: which replica; 6 .. 8: which other one; 9: which of the two hot chunks; 12 .. 31: how long between the acts, 5 bits each */
+};
+#define STORY_SPAN(how, i) ((how) >> (12 + 5 * (i)) & 31)
+
 const char *fault_name(enum fault_kind kind);
 
 struct fault {
@@ -167,6 +196,7 @@ struct params {
 	uint64_t repeat_after_ns;
 	struct growth_limits limits;
 	/* faults */
+	bool stories; /* nothing but these */
 	bool focused; /* few, of those that are made of several acts, so that others don't disturb them */
 	bool spare_metadata; /* it lies about data only */
 	uint32_t victim;     /* the one server whose disk may lie */

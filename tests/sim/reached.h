@@ -53,7 +53,6 @@
 	X(HOLE, "holes that users were told of")                                                   \
 	X(LISTED, "lists of all volumes, for exports")                                             \
 	X(JOURNAL_ROUND, "times that a journal came round")                                        \
-	X(FSCK_PROBLEM, "disks that had lied, and of which fsck names damage")                     \
 	X(STOPPED_SERVER, "chunk servers stopped in order")                                        \
 	X(STOPPED_ENGINE, "engines stopped in order")                                              \
 	X(DISK_REPLACED, "disks replaced")                                                         \
@@ -61,6 +60,11 @@
 	X(HELD_BACK, "messages held back until another one was delivered, or for seconds")         \
 	X(COMMIT_LOST, "commits cut off by metad's death")                                         \
 	X(STORE_IN_USE, "metads that found the store in use, and ended")                           \
+	X(SURPLUS, "replicas that were one more than wanted")                                      \
+	X(CHANGE_LATE, "changes that came when another epoch had been granted")                    \
+	X(CHANGE_LATE_GONE, "evictions among them of what the list has no more")                   \
+	X(DELETE_LATE, "DELETEs that came when their replica was wanted again")                    \
+	X(GIVEN_UNWANTED, "volumes given to an engine where nobody wants them any more")           \
 	X(METAD_SWITCHED, "metads that took the store that another one had had")                   \
 	X(ADMIN, "requests of the operator")
 

@@ -16,6 +16,8 @@ enum rest_depth {
 
 /* Nothing may be running. False if the run has failed. */
 bool rest_check(struct cluster *c, enum rest_depth depth);
+/* Of one disk whose chunk server has just been cut off, by whatever, and has not been started again: fsck finds nothing. */
+void rest_check_cut_off(struct cluster *c, unsigned server);
 /* Of a sound disk whose chunk server has just closed it in order: it says that it is clean, and fsck finds nothing. */
 void rest_check_closed(struct cluster *c, unsigned server);
 

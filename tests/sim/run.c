@@ -3,6 +3,7 @@
 #include "tests/sim/faults.h"
 #include "tests/sim/jobs.h"
 #include "tests/sim/leases.h"
+#include "tests/sim/lists.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/rest.h"
 #include "tests/sim/users.h"
@@ -93,6 +94,7 @@ static void tick_run(struct sim_event *event)
 		operator_create(c);
 	users_detach_former(c);
 	cluster_stop_engines_on(c);
+	lists_check_given(c->lists);
 	if (c->trimming)
 		trim_what_is_attached(c);
 	/* What an operator does with a disk that keeps its chunk server from starting. */
@@ -203,6 +205,7 @@ bool run_boot(struct cluster *c)
 
 	c->sim.after_event = after_event;
 	c->sim.on_message = faults_message;
+	c->sim.on_disk = faults_disk;
 	sim_rows_watch(c->rows, faults_commit, c);
 	c->tick.run = tick_run;
 	sim_schedule(&c->sim, &c->tick, NULL, c->sim.now_ns, "tick");
@@ -374,10 +377,10 @@ static bool all_scrubbed(struct cluster *c)
 	return true;
 }
 
-/* Until each chunk has been scrubbed: once since the faults ended, and once more, since that one may have begun before. */
-static bool scrub_by_time(struct cluster *c)
+/* Until each chunk has been scrubbed since the faults ended; where a disk has lied once more, since that one may have begun before. */
+static bool scrub_by_time(struct cluster *c, bool lied)
 {
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < (lied ? 2 : 1); i++) {
 		if (!run_until(c, SCRUBBED_NS, all_scrubbed, "liveness",
 			       "not every chunk was scrubbed"))
 			return false;
@@ -418,7 +421,10 @@ static bool scrub_by_job(struct cluster *c, bool lied)
 	return !c->sim.failed;
 }
 
-/* Where a disk has lied every chunk is scrubbed, by time or by a job; elsewhere in some seeds. The metadata of a disk is not scrubbed. */
+/*
+ * Where scrub is on every chunk is scrubbed in its time; where it is not, by a job if a disk has lied, or in some seeds. The metadata of a
+ * disk is not scrubbed.
+ */
 static bool scrub_all(struct cluster *c)
 {
 	const struct params *p = &c->params;
@@ -426,8 +432,9 @@ static bool scrub_all(struct cluster *c)
 
 	if (!jobs_over(c))
 		return false;
-	if (lied && p->scrub_ms ? !scrub_by_time(c)
-				: (lied || jobs_want_all(c->jobs)) && !scrub_by_job(c, lied))
+	if (p->scrub_ms && !scrub_by_time(c, lied))
+		return false;
+	if (!(lied && p->scrub_ms) && (lied || jobs_want_all(c->jobs)) && !scrub_by_job(c, lied))
 		return false;
 	if (lied) {
 		c->scrubbed = true;
@@ -492,6 +499,22 @@ bool run_liveness(struct cluster *c)
 			 "what was deleted is not gone");
 }
 
+/* Nobody asks for anything: nothing counts as under way, or what is full would wait for it. */
+static bool check_idle(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->params.engines; i++) {
+		const struct engine *e = c->engines[i].engine;
+		uint64_t bytes = e ? engine_counters(e).promised_bytes : 0;
+
+		if (bytes)
+			sim_fail(&c->sim, "room is given back", 0,
+				 "e%u has no write under way, and counts %" PRIu64
+				 " bytes as promised to some",
+				 i, bytes);
+	}
+	return !c->sim.failed;
+}
+
 /* Nothing comes to rest where IO is held; what was acknowledged must be there all the same. */
 static bool run_held(struct cluster *c)
 {
@@ -503,7 +526,7 @@ static bool run_held(struct cluster *c)
 bool run_rest(struct cluster *c)
 {
 	/* Some seconds of quiet: background work goes on, nothing else does. */
-	if (!run_for(c, 3 * NS_PER_S))
+	if (!run_for(c, 3 * NS_PER_S) || !check_idle(c))
 		return false;
 	c->at_rest = true;
 	power_off_all(c);

@@ -85,6 +85,7 @@ struct sim_message {
 	unsigned type; /* enum msg_type */
 	uint32_t cid;  /* CHANGE: whose replica; else 0 */
 	bool waits;    /* a SYNC_OK that only says how long */
+	bool rolls;    /* a COPY that makes replicas level */
 	bool delivered;
 };
 
@@ -106,6 +107,8 @@ struct sim {
 	struct sim_totals totals;
 	void (*after_event)(struct sim *sim, struct sim_process *process);
 	void (*on_message)(struct sim *sim, const struct sim_message *message);
+	/* The disk of a process is asked to write. */
+	void (*on_disk)(struct sim *sim, const struct sim_process *process, uint64_t bytes);
 	void *context;
 
 	bool failed;

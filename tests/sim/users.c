@@ -68,7 +68,8 @@ struct user {
 	struct client clients[SIM_CLIENTS_MAX];
 	TAILQ_HEAD(, operation) operations;
 	unsigned operation_count;
-	bool refused; /* for want of room, and nothing was acknowledged since */
+	uint64_t idle_until_ns; /* its clients ask for nothing until then */
+	bool refused;           /* for want of room, and nothing was acknowledged since */
 	/* a sweep over the whole volume: verification, or discarding */
 	enum verb sweep_verb;
 	uint64_t sweep_next;
@@ -384,14 +385,14 @@ static uint64_t pick_bytes(const struct params *p, struct prng *r)
 }
 
 /* The end of which chunk the hot range lies across: now this one, then that. */
-static uint64_t hot_middle(const struct user *user)
+uint64_t users_hot_middle(const struct cluster *c, unsigned volume)
 {
-	const struct params *p = &user->cluster->params;
-	uint64_t ends = (user->target->bytes - 1) / p->chunk_bytes;
+	const struct params *p = &c->params;
+	uint64_t ends = (c->volumes[volume].bytes - 1) / p->chunk_bytes;
 
 	if (!ends || !p->move_ns)
 		return p->chunk_bytes;
-	return p->chunk_bytes * (1 + sim_of(user)->now_ns / p->move_ns % ends);
+	return p->chunk_bytes * (1 + c->sim.now_ns / p->move_ns % ends);
 }
 
 static void pick_range(struct user *user, struct prng *r, uint64_t *offset, uint64_t *bytes)
@@ -405,7 +406,7 @@ static void pick_range(struct user *user, struct prng *r, uint64_t *offset, uint
 		/* The hot range lies across the end of the first chunk where there is one. */
 		room = MAX(hot, *bytes);
 		base = size > p->chunk_bytes
-			       ? hot_middle(user) -
+			       ? users_hot_middle(user->cluster, user->target->number) -
 					 MIN(p->chunk_bytes, ROUND_DOWN(room / 2, SECTOR_BYTES))
 			       : 0;
 		base = MIN(base, size - room);
@@ -535,7 +536,7 @@ static void client_run(struct sim_event *event)
 
 	if (user->state != USER_ATTACHED || client->begun >= p->operations)
 		return;
-	if (!user->cluster->issuing) {
+	if (!user->cluster->issuing || sim_of(user)->now_ns < user->idle_until_ns) {
 		client_plan(client, IDLE_NS);
 		return;
 	}
@@ -654,6 +655,16 @@ bool user_paused(const struct user *user)
 unsigned user_host(const struct user *user)
 {
 	return user->engine->node.process->host->index;
+}
+
+void user_idle(struct user *user, uint64_t until_ns)
+{
+	user->idle_until_ns = until_ns;
+}
+
+bool user_wants(const struct user *user, struct uuid volume)
+{
+	return uuid_is_zero(user->uuid) || uuid_equal(user->uuid, volume);
 }
 
 enum user_state user_state(const struct user *user)

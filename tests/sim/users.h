@@ -27,9 +27,15 @@ bool user_paused(const struct user *user);
 /* The size of its volume, as its engine knows it; while it is attached. */
 uint64_t user_bytes(const struct user *user);
 unsigned user_host(const struct user *user);
-/* Operations under way, over all users. */
+/* Its clients begin nothing until then. */
+void user_idle(struct user *user, uint64_t until_ns);
+/* This is the volume that it has, or it may be: it does not know yet. */
+bool user_wants(const struct user *user, struct uuid volume);
+/* In the middle of which bytes of the volume most of what is asked lies at present. */
+uint64_t users_hot_middle(const struct cluster *c, unsigned volume);
 /* Those that still have a volume that was deleted, and another one of its name is there, let it go. */
 void users_detach_former(struct cluster *c);
+/* Operations under way, over all users. */
 unsigned users_under_way(const struct cluster *c);
 /* Some user of the volume that is attached and not lost. NULL: none. */
 struct user *user_of_volume(const struct cluster *c, unsigned volume);
