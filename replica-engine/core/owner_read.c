@@ -351,7 +351,7 @@ void owner_send_extents(struct step *s, struct owner_request *r)
 	FOR_EACH_SLOT (o, i) {
 		struct msg *msg;
 
-		if (!o->slots[i].counts || !o->slots[i].streaming)
+		if (!o->slots[i].counts || !o->slots[i].streaming || r->tried >> i & 1)
 			continue;
 		owner_leave_ready(o, r, OWNER_REQUEST_READING);
 		msg = owner_emit_message(s, i, MSG_VERSIONS);
@@ -369,7 +369,11 @@ void owner_extents_answered(struct step *s, struct owner_request *r, const struc
 	if (r->operation != OWNER_EXTENTS || r->state != OWNER_REQUEST_READING)
 		return;
 	if (msg->status != WIRE_OK || msg->u.version_list.unit_count != s->o->unit_count) {
-		owner_complete(s, r, WIRE_DISK_ERROR);
+		r->tried |= 1u << r->reader;
+		if (may_come_back(s->o, r))
+			begin_again(s->o, r);
+		else
+			owner_complete(s, r, WIRE_DISK_ERROR);
 		return;
 	}
 	r->extents = (uint8_t *)(uintptr_t)msg->u.version_list.allocated;

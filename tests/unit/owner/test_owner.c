@@ -490,6 +490,28 @@ START_TEST(extents_come_from_a_replica)
 }
 END_TEST
 
+START_TEST(extents_come_from_another_replica_if_one_can_not_say)
+{
+	story_io(&s);
+	for (uint32_t round = 0; round < 2; round++) {
+		story_request(&s, OWNER_EXTENTS, 0, TEST_CHUNK_BYTES);
+		EXPECT(&s, "VERSIONS>1");
+		story_answer(&s, 1, MSG_VERSIONS_OK, WIRE_DISK_ERROR);
+		EXPECT(&s, "VERSIONS>2");
+		story_answer(&s, 2, MSG_VERSIONS_OK, WIRE_DISK_ERROR);
+		EXPECT(&s, "VERSIONS>3");
+		if (round == 0) {
+			story_versions(&s, 3, 3, s.versions);
+			EXPECT(&s, "done 0 OK");
+		} else {
+			story_answer(&s, 3, MSG_VERSIONS_OK, WIRE_DISK_ERROR);
+			EXPECT(&s, "done 1 DISK_ERROR");
+		}
+	}
+	story_end(&s);
+}
+END_TEST
+
 STORY_MAIN("owner", a_request_asks_for_a_lease_once, io_starts_when_all_have_answered_sync,
 	   a_new_chunk_is_created_on_the_way, an_unknown_replica_is_created_once_then_failed,
 	   a_promise_is_not_silence, fenced_ends_everything, a_chunk_taken_out_fences,
@@ -507,4 +529,5 @@ STORY_MAIN("owner", a_request_asks_for_a_lease_once, io_starts_when_all_have_ans
 	   bad_everywhere_fails_the_read_and_nothing_else,
 	   a_read_on_a_broken_connection_begins_again, a_read_that_is_not_answered_goes_to_another,
 	   the_local_replica_is_preferred_and_a_slow_one_avoided,
-	   a_lease_given_back_releases_and_raises_the_floor, extents_come_from_a_replica)
+	   a_lease_given_back_releases_and_raises_the_floor, extents_come_from_a_replica,
+	   extents_come_from_another_replica_if_one_can_not_say)
