@@ -192,6 +192,8 @@ void cluster_replace_disk(struct cluster *c, unsigned i);
 
 /* The server that has the disk of this cid, by metad's rows, or -1: unknown, or another disk is in its place. */
 int cluster_server_of_cid(const struct cluster *c, uint32_t cid);
+/* Its disk lies, from now on, only about what it holds behind the metadata. */
+void cluster_spare_metadata(struct sim_server *server);
 /* The one disk of a seed that is made to lie, at whatever time. */
 bool cluster_disk_lies(const struct cluster *c, unsigned server);
 /* The chunk's row by volume number and index, NULL if it does not exist. */

@@ -72,8 +72,7 @@ static void server_open(struct sim_server *s)
 	store_open(sim_disk_open(s->disk, s->node.process), &options, on_opened, s);
 }
 
-/* What lies in front of the data region, by the superblock. */
-static void spare_metadata(struct sim_server *s)
+void cluster_spare_metadata(struct sim_server *s)
 {
 	struct disk_superblock super;
 
@@ -92,7 +91,7 @@ static void on_formatted(void *context, int status, const char *why)
 	}
 	s->formatted = true;
 	if (s->node.cluster->params.spare_metadata)
-		spare_metadata(s);
+		cluster_spare_metadata(s);
 	server_open(s);
 }
 

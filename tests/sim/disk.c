@@ -630,23 +630,35 @@ static bool random_sector(struct sim_disk *d, uint64_t *sector)
 	return false;
 }
 
+static void sector_fails(struct sim_disk *d, uint64_t sector)
+{
+	struct bad_sector *b;
+
+	HASH_FIND(hh, d->bad, &sector, sizeof sector, b);
+	if (b)
+		return;
+	b = xcalloc(1, sizeof *b);
+	b->sector = sector;
+	HASH_ADD(hh, d->bad, sector, sizeof b->sector, b);
+	d->sim->totals.disk_faults++;
+}
+
 void sim_disk_fail_reads(struct sim_disk *d, unsigned sectors)
 {
 	d->damaged = true;
 	while (sectors--) {
-		struct bad_sector *b, *known;
 		uint64_t sector;
 
 		if (!random_sector(d, &sector))
 			return;
-		HASH_FIND(hh, d->bad, &sector, sizeof sector, known);
-		if (known)
-			continue;
-		b = xcalloc(1, sizeof *b);
-		b->sector = sector;
-		HASH_ADD(hh, d->bad, sector, sizeof b->sector, b);
-		d->sim->totals.disk_faults++;
+		sector_fails(d, sector);
 	}
+}
+
+void sim_disk_share_bad_reads(const struct sim_disk *from, struct sim_disk *to)
+{
+	for (const struct bad_sector *b = from->bad; b; b = b->hh.next)
+		sector_fails(to, b->sector);
 }
 
 void sim_disk_rot(struct sim_disk *d, unsigned sectors)

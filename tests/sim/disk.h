@@ -66,6 +66,8 @@ void sim_disk_poke(struct sim_disk *disk, uint64_t offset, size_t bytes, const v
 void sim_disk_spare_below(struct sim_disk *disk, uint64_t offset);
 
 /* True if it has kept its promises since it was new: only then must what is on it be there. */
+/* What can't be read on one disk can't be read on the other either: for a copy. */
+void sim_disk_share_bad_reads(const struct sim_disk *from, struct sim_disk *to);
 bool sim_disk_is_sound(const struct sim_disk *disk);
 /* Something on it is not what was written there, or was not when it was read: by whatever fault, or sim_disk_damage. */
 bool sim_disk_has_lied(const struct sim_disk *disk);

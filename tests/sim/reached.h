@@ -53,6 +53,7 @@
 	X(HOLE, "holes that users were told of")                                                   \
 	X(LISTED, "lists of all volumes, for exports")                                             \
 	X(JOURNAL_ROUND, "times that a journal came round")                                        \
+	X(FSCK_PROBLEM, "disks that had lied, and of which fsck names damage")                     \
 	X(STOPPED_SERVER, "chunk servers stopped in order")                                        \
 	X(STOPPED_ENGINE, "engines stopped in order")                                              \
 	X(DISK_REPLACED, "disks replaced")                                                         \

@@ -351,6 +351,7 @@ struct tool {
 	bool done;
 	int status;
 	struct store_fsck_result result;
+	unsigned lines;
 	char line[200]; /* the last one */
 	/* What inspect has said of the newest checkpoint, and of the journal behind it. */
 	unsigned long long sequence, batches;
@@ -362,6 +363,7 @@ static void tool_line(void *context, const char *line)
 	struct tool *t = context;
 	unsigned long long sequence;
 
+	t->lines++;
 	snprintf(t->line, sizeof t->line, "%s", line);
 	sscanf(line, "journal: %llu batches", &t->batches);
 	if (sscanf(line, "checkpoint header %*u: sequence %llu", &sequence) != 1 ||
@@ -423,6 +425,79 @@ static void tools_check(struct cluster *c, unsigned server, bool closed)
 	sim_fini(&t.world);
 }
 
+/* What can't be read of a disk that has lied, unit by unit, past fsck. */
+struct damage {
+	uint64_t bad_blocks, unreadable_units;
+};
+
+static struct damage damage_of(struct inspected *in)
+{
+	struct damage found = {0};
+	struct store_chunk chunk;
+	struct store_op *op = &in->op;
+
+	for (uint64_t id = 0; store_chunk_next(in->store, &id, &chunk); id++) {
+		for (uint32_t unit = 0; unit < chunk.unit_count; unit++) {
+			memset(op, 0, sizeof *op);
+			op->kind = STORE_READ;
+			op->chunk = id;
+			op->offset = unit * UNIT_BYTES;
+			op->bytes = UNIT_BYTES;
+			submit(in);
+			found.unreadable_units += op->status == STORE_DISK_ERROR;
+			for (uint32_t b = 0; op->status == STORE_BAD_BLOCK && b < UNIT_BLOCKS; b++)
+				found.bad_blocks += bit_get(op->bad_blocks, b);
+			store_op_clear(op);
+		}
+	}
+	return found;
+}
+
+/*
+ * A disk that has lied: fsck and inspect end whatever is on it; what is damaged is counted, each of it with a line, and a disk that can't be opened is
+ * called so.
+ */
+static void tools_face_lies(struct cluster *c, unsigned server)
+{
+	static struct inspected in;
+	struct tool t = {.done = false};
+	struct damage found = {0};
+
+	memset(&in, 0, sizeof in);
+	inspected_open(&in, c->servers[server].disk);
+	sim_disk_share_bad_reads(c->servers[server].disk, in.disk);
+	if (in.store)
+		found = damage_of(&in);
+	inspected_close(&in);
+
+	sim_init(&t.world, 1);
+	in.disk = sim_disk_copy(c->servers[server].disk, &t.world);
+	sim_disk_share_bad_reads(c->servers[server].disk, in.disk);
+	store_fsck(sim_disk_open(in.disk, NULL), true, tool_line, on_fsck, &t);
+	tool_wait(&t);
+	if (t.lines < t.result.problems || (t.status && !t.result.problems) ||
+	    (!t.status && (t.result.bad_blocks + t.result.known_bad_blocks != found.bad_blocks ||
+			   t.result.unreadable_units != found.unreadable_units)))
+		sim_fail(&c->sim, "fsck names what is damaged", 0,
+			 "c%u: status %d, %llu problems in %u lines, %llu bad blocks of %llu, %llu "
+			 "unreadable units of %llu; the last line: %.120s",
+			 server, t.status, (unsigned long long)t.result.problems, t.lines,
+			 (unsigned long long)(t.result.bad_blocks + t.result.known_bad_blocks),
+			 (unsigned long long)found.bad_blocks,
+			 (unsigned long long)t.result.unreadable_units,
+			 (unsigned long long)found.unreadable_units, t.line);
+	if (t.result.problems)
+		sim_reach(&c->sim, REACHED_FSCK_PROBLEM);
+	t.done = false;
+	t.lines = 0;
+	store_inspect(sim_disk_open(in.disk, NULL), 1, tool_line, on_inspected, &t);
+	tool_wait(&t);
+	if (!t.lines)
+		sim_fail(&c->sim, "inspect shows a disk", 0, "c%u: it says nothing", server);
+	sim_disk_free(in.disk);
+	sim_fini(&t.world);
+}
+
 /* No place is lost, or used by two: what is in use is what the chunks say, summed up. (Nothing here makes clones.) */
 static void space_check(struct cluster *c, unsigned server, const struct store *store)
 {
@@ -456,8 +531,12 @@ bool rest_check(struct cluster *c, enum rest_depth depth)
 			space_check(c, i, disks[i].store);
 	}
 	for (unsigned i = 0; i < c->params.servers && depth == REST_EQUAL && !c->sim.failed; i++) {
-		if (c->servers[i].formatted && sim_disk_is_sound(c->servers[i].disk))
+		if (!c->servers[i].formatted)
+			continue;
+		if (sim_disk_is_sound(c->servers[i].disk))
 			tools_check(c, i, false);
+		else
+			tools_face_lies(c, i);
 	}
 	for (size_t i = 0; !c->sim.failed && (row = sim_rows_chunk_at(c->rows, i)); i++)
 		chunk_check(c, disks, row, depth);

@@ -135,6 +135,140 @@ static const struct scenario holes = {
 	.drive = drive_holes,
 };
 
+/* ---- what an operator is told ---- */
+
+static struct {
+	bool answered;
+	enum wire_status status;
+	char json[4096];
+} answer;
+
+static void on_answer(struct cluster *c, enum wire_status status, const char *json, void *context)
+{
+	(void)c;
+	(void)context;
+	answer.answered = true;
+	answer.status = status;
+	snprintf(answer.json, sizeof answer.json, "%s", json ? json : "");
+}
+
+/* The answer has this status, and contains this text. */
+static bool step_ask(struct cluster *c, const char *verb, const char *json, enum wire_status status,
+		     const char *text)
+{
+	char what[200];
+
+	answer.answered = false;
+	admin_request(c, verb, json, on_answer, NULL);
+	for (unsigned i = 0; i < 100 && !answer.answered; i++)
+		run_for(c, 100 * NS_PER_MS);
+	snprintf(what, sizeof what, "%s is answered %s, and with \"%s\"", verb,
+		 wire_status_name(status), text);
+	return step_expect(
+		c, answer.answered && answer.status == status && strstr(answer.json, text) != NULL,
+		what);
+}
+
+/* ---- a disk that is far slower than others ---- */
+
+static void shape_slow(struct params *p)
+{
+	p->servers = 4;
+	p->engines = 1;
+	p->colocated = true; /* reads would prefer the replica on this host */
+	p->operations = UINT32_MAX;
+	p->depth = 1;
+}
+
+static bool drive_slow(struct cluster *c)
+{
+	const struct sim_server *s = &c->servers[0];
+	uint64_t before;
+
+	c->issuing = true;
+	if (!run_for(c, SECONDS(5)) ||
+	    !step_expect(c, observer_delivered(c->observer, s->node.process, MSG_READ) > 100,
+			 "reads go to the replica on this host"))
+		return false;
+	sim_disk_set_slow(s->disk, 400);
+	if (!run_for(c, SECONDS(20)) ||
+	    !step_ask(c, "status", "{}", WIRE_OK, "far slower than its peers"))
+		return false;
+	before = observer_delivered(c->observer, s->node.process, MSG_READ);
+	if (!run_for(c, SECONDS(10)) ||
+	    !step_expect(c, observer_delivered(c->observer, s->node.process, MSG_READ) == before,
+			 "nobody reads there while others will do"))
+		return false;
+	sim_disk_set_slow(s->disk, 1);
+	if (!run_for(c, SECONDS(20)) ||
+	    !step_ask(c, "server.list", "{}", WIRE_OK, "\"slow\":false") ||
+	    !step_expect(c, !strstr(answer.json, "\"slow\":true"), "it is slow no longer"))
+		return false;
+	before = observer_delivered(c->observer, s->node.process, MSG_READ);
+	c->manual = true;
+	if (!run_for(c, SECONDS(5)) ||
+	    !step_expect(c, observer_delivered(c->observer, s->node.process, MSG_READ) > before,
+			 "reads come back"))
+		return false;
+	c->issuing = false;
+	return run_for(c, SECONDS(5)) &&
+	       step_expect(c, c->failed_operations == 0, "a slow disk costs no error");
+}
+
+static const struct scenario slow = {
+	.name = "slow-disk",
+	.story = "A disk gets 400 times slower, and well again: people are told, reads go "
+		 "elsewhere meanwhile, and come back.",
+	.shape = shape_slow,
+	.drive = drive_slow,
+};
+
+/* ---- an old copy of the meta service's store is accepted ---- */
+
+static bool drive_confirmed(struct cluster *c)
+{
+	uint64_t epoch;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+		return false;
+	sim_rows_save(c->rows);
+	/* What the copy does not know: others that have had the lease since. */
+	for (unsigned i = 0; i < 3; i++) {
+		if (!step_detach(c, i % 2, 0) || !step_attach(c, (i + 1) % 2, 0, false) ||
+		    !step_write(c, (i + 1) % 2, 0, 0, MIB, SECONDS(10)))
+			return false;
+	}
+	epoch = cluster_chunk(c, 0, 0)->epoch;
+	kill_metad(c, 0);
+	sim_rows_swap_saved(c->rows);
+	node_let_up(&c->metads[0].node);
+	if (!run_for(c, SECONDS(8)) ||
+	    !step_ask(c, "status", "{}", WIRE_OK, "meta confirm --force") ||
+	    !step_ask(c, "volume.delete", "{\"name\":\"vol0\",\"force\":true}", WIRE_REFUSED,
+		      "meta confirm --force") ||
+	    !step_ask(c, "chunk.scrub", "{}", WIRE_REFUSED, "meta confirm --force") ||
+	    !step_ask(c, "meta.confirm", "{}", WIRE_REFUSED, "--force") ||
+	    !step_ask(c, "meta.confirm", "{\"force\":true}", WIRE_OK, "confirmed") ||
+	    !step_ask(c, "meta.confirm", "{\"force\":true}", WIRE_ALREADY, "no doubt"))
+		return false;
+	/* Whoever had it has lost it, and the next one comes behind all of them. */
+	return run_for(c, SECONDS(15)) && step_attach(c, 0, 0, true) &&
+	       step_read(c, 0, 0, 0, MIB, SECONDS(10)) &&
+	       step_write(c, 0, 0, 0, MIB, SECONDS(10)) &&
+	       step_expect(c, cluster_chunk(c, 0, 0)->epoch > epoch,
+			   "the new epoch is above all that were used");
+}
+
+static const struct scenario confirmed = {
+	.name = "an-old-store-is-confirmed",
+	.story =
+		"The meta service comes up with an old copy of its store, changes nothing until an "
+		"operator confirms it, and goes on above all epochs that were used.",
+	.shape = shape_scripted,
+	.drive = drive_confirmed,
+};
+
 /* ---- export lists ---- */
 
 static void shape_list(struct params *p)
@@ -172,6 +306,45 @@ static const struct scenario list = {
 		 "is out of reach: an export list names the new one, once.",
 	.shape = shape_list,
 	.drive = drive_list,
+};
+
+/* ---- fsck ---- */
+
+static void shape_fsck(struct params *p)
+{
+	shape_scripted(p);
+	p->volume[0].bytes = 4 * MIB;
+	/* For the checks at rest: carried out below. That metadata may be spoilt, too, means that nobody scrubs. */
+	params_add_fault(p, FAULT_DISK_ROT, 0, 0, 0, 0, 0);
+}
+
+/* Blocks that nobody reads. What was written last would be taken for torn: the later writes confirm the first. */
+static bool drive_fsck(struct cluster *c)
+{
+	struct sim_server *s;
+
+	c->manual = true;
+	if (!step_attach(c, 0, 0, true) || !step_write(c, 0, 0, 0, 4 * MIB, SECONDS(10)))
+		return false;
+	for (unsigned i = 0; i < 3; i++) {
+		if (!step_write(c, 0, 0, i * UNIT_BYTES, BLOCK_BYTES, SECONDS(5)) ||
+		    !run_for(c, SECONDS(1)))
+			return false;
+	}
+	c->params.victim = server_of(c, 0, 0, 2);
+	s = &c->servers[c->params.victim];
+	cluster_spare_metadata(s);
+	sim_disk_rot(s->disk, 30);
+	sim_disk_fail_reads(s->disk, 30);
+	return true;
+}
+
+static const struct scenario fsck = {
+	.name = "fsck-of-a-disk-that-lies",
+	.story = "Bits rot, and sectors can't be read, where nobody reads and nobody scrubs: fsck "
+		 "names them, each one.",
+	.shape = shape_fsck,
+	.drive = drive_fsck,
 };
 
 /* ---- scrubs on demand ---- */
@@ -233,5 +406,5 @@ static const struct scenario job = {
 };
 
 const struct scenario *const scenarios_operator[] = {
-	&updates, &idle, &holes, &list, &job, NULL,
+	&updates, &slow, &confirmed, &idle, &holes, &list, &job, &fsck, NULL,
 };
