@@ -143,7 +143,8 @@ struct job {
 		uint64_t chunk, since_ns;
 	} flying[JOB_FLYING_MAX];
 	unsigned flying_count;
-	uint64_t blocked_ns; /* since when the next one can't be begun; 0: it can */
+	bool waits;          /* the next one's chunk servers are busy with other scrubs */
+	uint64_t blocked_ns; /* since when the next one is unfit; 0: it isn't */
 	UT_hash_handle hh;
 };
 
@@ -391,8 +392,12 @@ enum chunk_health chunk_health(const struct meta *meta, const struct chunk *chun
 uint64_t meta_repairer(struct meta *meta, const struct chunk *chunk);
 
 /* ---- scrubs (meta_scrub.c) and jobs (meta_job.c) ---- */
-/* It has its replicas, and none of their chunk servers takes part in another scrub. */
-bool meta_scrub_may_begin(const struct meta *meta, const struct chunk *chunk);
+enum scrub_verdict {
+	SCRUB_MAY_BEGIN,
+	SCRUB_BUSY,  /* one of its chunk servers takes part in another scrub: its turn comes */
+	SCRUB_UNFIT, /* it is being deleted or filled, or too few of its replicas are there */
+};
+enum scrub_verdict meta_scrub_judge(const struct meta *meta, const struct chunk *chunk);
 void meta_scrub_begin(struct meta *meta, struct chunk *chunk);
 /* The chunk goes away. */
 void meta_scrub_forget(struct meta *meta, struct chunk *chunk);
@@ -410,6 +415,8 @@ struct job *meta_add_job(struct meta *meta, const struct meta_job_row *row);
 struct job *meta_new_job(struct meta *meta, uint64_t volume, uint64_t chunk);
 void meta_end_job(struct meta *meta, struct job *job, enum job_state state);
 void meta_jobs_tick(struct meta *meta);
+/* A job waits until chunk servers have ended other scrubs. */
+bool meta_job_waits(const struct meta *meta);
 
 /* ---- reports (meta_report.c) ---- */
 void meta_on_report(struct meta *meta, struct connection *connection, const struct msg *msg);

@@ -132,7 +132,14 @@ static void land(struct meta *meta, struct job *job)
 /* False: this chunk can't be begun now, and keeps its place. */
 static bool take_off(struct meta *meta, struct job *job, struct chunk *chunk)
 {
-	if (!chunk->scrub.running && !meta_scrub_may_begin(meta, chunk)) {
+	enum scrub_verdict verdict = meta_scrub_judge(meta, chunk);
+
+	job->waits = !chunk->scrub.running && verdict == SCRUB_BUSY;
+	if (job->waits) {
+		job->blocked_ns = 0;
+		return false;
+	}
+	if (!chunk->scrub.running && verdict == SCRUB_UNFIT) {
 		if (!job->blocked_ns)
 			job->blocked_ns = meta->now_ns;
 		if (meta->now_ns - job->blocked_ns < meta->config.scrub_stall_ms * NS_PER_MS)
@@ -156,6 +163,7 @@ static void step_job(struct meta *meta, struct job *job)
 	uint64_t last = job->row.chunk ? job->row.chunk : meta->cluster.chunk;
 
 	land(meta, job);
+	job->waits = false;
 	if (job->row.paused)
 		return;
 	if (job->row.state == JOB_WAITING) {
@@ -175,6 +183,15 @@ static void step_job(struct meta *meta, struct job *job)
 	/* Chunks that were deleted meanwhile are none of it any more. */
 	job->row.chunks = job->row.done;
 	meta_end_job(meta, job, job->row.failed ? JOB_FAILED : JOB_DONE);
+}
+
+bool meta_job_waits(const struct meta *meta)
+{
+	for (const struct job *job = meta->jobs; job; job = job->hh.next) {
+		if (job->waits && !job_has_ended(job))
+			return true;
+	}
+	return false;
 }
 
 void meta_jobs_tick(struct meta *meta)

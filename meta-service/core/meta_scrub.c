@@ -22,18 +22,18 @@ static bool shares_server(const struct chunk *a, const struct chunk *b)
 	return false;
 }
 
-bool meta_scrub_may_begin(const struct meta *meta, const struct chunk *chunk)
+enum scrub_verdict meta_scrub_judge(const struct meta *meta, const struct chunk *chunk)
 {
 	enum chunk_health health = chunk_health(meta, chunk);
 	const struct chunk *other;
 
 	if (chunk->volume->row.deleting || (health != CHUNK_HEALTHY && health != CHUNK_DEGRADED))
-		return false;
+		return SCRUB_UNFIT;
 	TAILQ_FOREACH (other, &meta->scrubs, scrub.link) {
 		if (shares_server(chunk, other))
-			return false;
+			return SCRUB_BUSY;
 	}
-	return true;
+	return SCRUB_MAY_BEGIN;
 }
 
 static void ask(struct meta *meta, struct chunk *chunk)
@@ -104,13 +104,15 @@ static int by_last(const void *a, const void *b)
 
 /*
  * Those that have waited longest come first: where the period is shorter than a round over all chunks takes, each has its turn all
- * the same.
+ * the same. What somebody has asked for goes before them, else it might never find its chunk servers free.
  */
 void meta_scrubs_due(struct meta *meta)
 {
 	struct chunk **due = NULL;
 	size_t count = 0, room = 0;
 
+	if (meta_job_waits(meta))
+		return;
 	for (struct chunk *c = meta->chunks; c; c = c->hh.next) {
 		if (c->scrub.running || !is_due(meta, c))
 			continue;
@@ -123,7 +125,7 @@ void meta_scrubs_due(struct meta *meta)
 	if (count > 1)
 		qsort(due, count, sizeof *due, by_last);
 	for (size_t i = 0; i < count; i++) {
-		if (meta_scrub_may_begin(meta, due[i]))
+		if (meta_scrub_judge(meta, due[i]) == SCRUB_MAY_BEGIN)
 			meta_scrub_begin(meta, due[i]);
 	}
 	free(due);

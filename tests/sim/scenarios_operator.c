@@ -405,6 +405,36 @@ static const struct scenario job = {
 	.drive = drive_job,
 };
 
+static void shape_busy(struct params *p)
+{
+	shape_scripted(p);
+	p->volume[0].bytes = 8 * MIB;
+}
+
+/* One chunk takes longer than metad waits for one that can't be scrubbed, and the next one needs the same servers. */
+static bool drive_busy(struct cluster *c)
+{
+	c->manual = true;
+	if (!step_attach(c, 0, 0, true) || !step_write(c, 0, 0, 0, 8 * MIB, SECONDS(10)))
+		return false;
+	for (unsigned i = 0; i < c->params.servers; i++)
+		sim_disk_set_slow(c->servers[i].disk, 10000);
+	jobs_scrub(c->jobs, "{}");
+	if (!run_until(c, SECONDS(400), job_is_over, "scenario", "the job has not ended"))
+		return false;
+	for (unsigned i = 0; i < c->params.servers; i++)
+		sim_disk_set_slow(c->servers[i].disk, 1);
+	return step_expect(c, jobs_done_well(c->jobs), "the job ends well");
+}
+
+static const struct scenario busy = {
+	.name = "scrub-waits-for-its-turn",
+	.story = "A job's chunks are on the same slow servers, which take part in one scrub at a "
+		 "time: those that wait for it have not failed.",
+	.shape = shape_busy,
+	.drive = drive_busy,
+};
+
 const struct scenario *const scenarios_operator[] = {
-	&updates, &slow, &confirmed, &idle, &holes, &list, &job, &fsck, NULL,
+	&updates, &slow, &confirmed, &idle, &holes, &list, &job, &busy, &fsck, NULL,
 };

@@ -145,6 +145,34 @@ START_TEST(who_hears_nothing_asks_again_and_gives_up_in_the_end)
 }
 END_TEST
 
+/* The first chunk takes longer than what is unfit would be waited for. */
+START_TEST(what_waits_for_busy_chunk_servers_has_not_failed)
+{
+	struct msg progress;
+
+	setup();
+	scrub_all();
+	world_tick(f.w, 200);
+	progress = result(&f.chunks[0]);
+	progress.u.scrubbed.last = false;
+	progress.u.scrubbed.units_done = 1;
+	for (unsigned i = 0; i < 12 * 60 / 5; i++) {
+		peer_send(f.w, &f.engine, &progress);
+		pass(5000);
+	}
+	expect_job(1, "RUNNING", 0);
+	progress = result(&f.chunks[0]);
+	peer_send(f.w, &f.engine, &progress);
+	world_tick(f.w, 200);
+	ck_assert_uint_eq(asked(&f.engine), f.chunks[1].chunk);
+	progress = result(&f.chunks[1]);
+	peer_send(f.w, &f.engine, &progress);
+	world_tick(f.w, 200);
+	expect_job(1, "DONE", 2);
+	world_free(f.w);
+}
+END_TEST
+
 START_TEST(a_chunk_without_an_owner_is_given_to_a_chunk_server)
 {
 	unsigned holders = 0;
@@ -336,6 +364,7 @@ END_TEST
 WORLD_MAIN("meta scrub", a_job_asks_the_owner_for_one_chunk_after_the_other,
 	   who_hears_nothing_asks_again_and_gives_up_in_the_end,
 	   a_chunk_without_an_owner_is_given_to_a_chunk_server, only_the_owner_is_believed,
-	   a_job_survives_a_restart, a_job_does_without_what_is_deleted,
-	   a_job_can_be_paused_resumed_and_cancelled, damage_is_named_until_a_scrub_finds_none,
-	   each_chunk_has_its_time, who_has_waited_longest_comes_first)
+	   what_waits_for_busy_chunk_servers_has_not_failed, a_job_survives_a_restart,
+	   a_job_does_without_what_is_deleted, a_job_can_be_paused_resumed_and_cancelled,
+	   damage_is_named_until_a_scrub_finds_none, each_chunk_has_its_time,
+	   who_has_waited_longest_comes_first)
