@@ -264,6 +264,7 @@ static bool all_trimmed(struct cluster *c)
 	return true;
 }
 
+/* With chunk servers that run: one that can't open its disk is replaced by the operator, some seconds later. */
 static bool chunk_is_whole(const struct cluster *c, const struct meta_chunk_row *row)
 {
 	const struct meta_volume_row *v = sim_rows_volume(c->rows, row->volume);
@@ -271,8 +272,10 @@ static bool chunk_is_whole(const struct cluster *c, const struct meta_chunk_row 
 	if (row->replica_count != v->replicas)
 		return false;
 	for (uint32_t i = 0; i < row->replica_count; i++) {
+		int server = cluster_server_of_cid(c, row->replicas[i].cid);
+
 		if (row->replicas[i].state != REPLICA_ACTIVE || row->replicas[i].leaving ||
-		    cluster_server_of_cid(c, row->replicas[i].cid) < 0)
+		    server < 0 || !c->servers[server].store)
 			return false;
 	}
 	return true;
