@@ -6,6 +6,7 @@
  * owner may read or write, no older one may read.
  */
 #include "tests/sim/leases.h"
+#include "tests/sim/lists.h"
 
 #define BELIEFS_MAX 512
 
@@ -84,6 +85,10 @@ void leases_check(struct cluster *c, const struct sim_process *process)
 	collect(&own, engine, process);
 	if (own.count == 0)
 		return;
+	for (unsigned i = 0; i < own.count; i++) {
+		if (own.all[i].may_write)
+			lists_io_begins(c->lists, own.all[i].chunk, own.all[i].epoch);
+	}
 	collect_others(c, &others, process);
 	for (unsigned i = 0; i < own.count; i++) {
 		for (unsigned j = 0; j < others.count; j++)

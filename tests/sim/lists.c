@@ -46,8 +46,15 @@ struct given {
 	uint32_t incarnation;
 };
 
+/* The newest epoch in which somebody may write to a chunk. */
+struct written {
+	uint64_t chunk, epoch;
+	UT_hash_handle hh;
+};
+
 struct lists {
 	struct cluster *c;
+	struct written *written;
 	struct given given[SIM_ENGINES_MAX][SIM_VOLUMES_MAX];
 	struct seen *seen;
 	struct outdated *outdated;
@@ -66,6 +73,7 @@ void lists_free(struct lists *l)
 {
 	struct outdated *o, *next_o;
 	struct holders *h, *next_h;
+	struct written *w, *next_w;
 	struct seen *s, *next_s;
 
 	if (!l)
@@ -84,6 +92,11 @@ void lists_free(struct lists *l)
 	{
 		HASH_DEL(l->holders, h);
 		free(h);
+	}
+	HASH_ITER(hh, l->written, w, next_w)
+	{
+		HASH_DEL(l->written, w);
+		free(w);
 	}
 	free(l);
 }
@@ -334,6 +347,53 @@ static void check_there(struct lists *l, unsigned server, uint64_t chunk, enum w
 			 "c%u has made chunk %llu anew, on a CREATE that is older than its "
 			 "deletion",
 			 server, U(chunk));
+}
+
+/* ---- IO begins ---- */
+
+/* As an owner may write all ACTIVE replicas are level: what they differ in would stay. */
+static void check_level(struct lists *l, const struct meta_chunk_row *row)
+{
+	struct store_chunk first = {0}, other;
+	int first_server = -1;
+
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		int server = cluster_server_of_cid(l->c, row->replicas[i].cid);
+
+		/* One that is not there, or has lost the chunk with its disk, will be evicted, or has been promoted meanwhile. */
+		if (row->replicas[i].state != REPLICA_ACTIVE || server < 0 ||
+		    !l->c->servers[server].store ||
+		    !store_chunk_get(l->c->servers[server].store, row->chunk, &other) ||
+		    other.epoch != row->epoch)
+			continue;
+		if (first_server >= 0 &&
+		    (other.digest != first.digest || other.mending || first.mending))
+			sim_fail(&l->c->sim, "IO begins on equal replicas", row->chunk,
+				 "c%d and c%d differ when the owner of epoch %llu may write to "
+				 "chunk %llu",
+				 first_server, server, U(row->epoch), U(row->chunk));
+		first = other;
+		first_server = server;
+	}
+}
+
+void lists_io_begins(struct lists *l, uint64_t chunk, uint64_t epoch)
+{
+	const struct meta_chunk_row *row;
+	struct written *w;
+
+	HASH_FIND(hh, l->written, &chunk, sizeof chunk, w);
+	if (!w) {
+		w = xcalloc(1, sizeof *w);
+		w->chunk = chunk;
+		HASH_ADD(hh, l->written, chunk, sizeof w->chunk, w);
+	}
+	if (epoch <= w->epoch)
+		return;
+	w->epoch = epoch;
+	row = sim_rows_chunk(l->c->rows, chunk);
+	if (row && row->epoch == epoch)
+		check_level(l, row);
 }
 
 /* ---- blocks ---- */
