@@ -30,4 +30,7 @@ int file_open(const char *path, bool read_only, struct opened_file *file,
 /* A ring, or a reason that says how to get one. */
 int ring_open(struct io_uring *ring, unsigned entries, char why[IO_URING_WHY_BYTES]);
 
+/* The same, but if the kernel can do that (Linux 6.1) its completions wake and interrupt nobody: they are made when they are looked for. */
+int ring_open_silent(struct io_uring *ring, unsigned entries, char why[IO_URING_WHY_BYTES]);
+
 #endif

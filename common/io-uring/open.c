@@ -222,3 +222,14 @@ int ring_open(struct io_uring *ring, unsigned entries, char why[IO_URING_WHY_BYT
 		error = io_uring_queue_init(entries, ring, 0);
 	return error ? ring_error(error, why) : 0;
 }
+
+int ring_open_silent(struct io_uring *ring, unsigned entries, char why[IO_URING_WHY_BYTES])
+{
+	int error = io_uring_queue_init(entries, ring,
+					IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+						IORING_SETUP_TASKRUN_FLAG);
+
+	return error == -EINVAL ? ring_open(ring, entries, why)
+	       : error          ? ring_error(error, why)
+				: 0;
+}

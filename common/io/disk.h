@@ -22,6 +22,8 @@ enum io_disk_op {
 
 enum {
 	IO_DISK_DURABLE = 1, /* WRITE: on stable storage before it completes (RWF_DSYNC) */
+	/* Nobody waits for it: handed to the device behind all else, and may complete some milliseconds late. */
+	IO_DISK_LAZY = 2,
 };
 
 /*

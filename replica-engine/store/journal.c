@@ -479,6 +479,7 @@ static void batch_durable(struct store *store, struct batch *b)
 	j->confirmed_operation = b->confirmed_operation;
 	index_batch(store, (const struct disk_batch *)(const void *)b->header->data);
 	places_release(store);
+	writeback_allow(store, (uint64_t)b->header_bytes + b->data_bytes);
 }
 
 static void complete_batch(struct store *store, struct batch *b)

@@ -174,7 +174,7 @@ void store_tick(struct store *store, uint64_t now_ns)
 	(void)now_ns;
 	if (store->freed_count)
 		journal_confirm(store);
-	writeback_continue(store);
+	writeback_tick(store);
 	checkpoint_continue(store);
 }
 

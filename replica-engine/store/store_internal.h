@@ -353,6 +353,7 @@ struct io *io_get(struct store *store, void (*done)(struct io *io));
 void io_put(struct io *io);
 void io_add(struct io *io, void *data, size_t bytes);
 void io_read(struct io *io, uint64_t offset);
+void io_read_with(struct io *io, uint64_t offset, unsigned flags);
 void io_write(struct io *io, uint64_t offset, unsigned flags);
 void io_sync(struct io *io);
 
@@ -543,6 +544,10 @@ uint64_t block_offset(const struct store *store, uint32_t place, unsigned block)
 void writeback_init(struct store *store);
 void writeback_destroy(struct store *store);
 void writeback_continue(struct store *store);
+/* So many bytes of the journal have become durable: as long as there is room, that allows some to be brought home. */
+void writeback_allow(struct store *store, uint64_t bytes);
+/* Goes on where nothing else lets it: while nothing is written. */
+void writeback_tick(struct store *store);
 /* Everything before this position is at home. */
 uint64_t writeback_position(const struct store *store);
 /* How many batches of the ring are at home. */

@@ -7,6 +7,10 @@
  * overwritten or freed meanwhile costs nothing. The home writes need not be durable one by one: the tail moves
  * only at a checkpoint, after a SYNC (checkpoint.c).
  *
+ * As long as there is room it keeps pace with the foreground (at_ease): what becomes durable allows it to bring home about as much, a
+ * few blocks at a time, LAZY, and the next window is read as far as the present one is written. Else a lone writer meets a
+ * thousand home writes, or 8 MiB of reads, in a row.
+ *
  * Only confirmed batches are written back: recovery looks at the data of the others (direct.c).
  */
 #include "replica-engine/store/store_internal.h"
@@ -18,6 +22,9 @@
 #define WINDOW_BLOCKS ((WINDOW_BYTES_MAX + MIB) / BLOCK_BYTES)
 #define DEPTH_MIN     4u
 #define DEPTH_MAX     32u
+/* At ease: begins to write when it may bring home so much of the journal; what may be is never more than the second. */
+#define BURST_BYTES   (64 * KIB)
+#define ALLOWANCE_MAX (512 * KIB)
 
 struct home_block {
 	uint32_t place;
@@ -43,13 +50,17 @@ struct window {
 	uint64_t batches, bytes;
 	struct segment segments[SEGMENTS_MAX];
 	uint32_t segment_count, next_read;
+	bool reading;
 	struct home_block blocks[WINDOW_BLOCKS];
 	uint32_t block_count, next, in_flight;
 	bool ready;
 };
 
 struct writeback {
-	uint64_t ring_done; /* batches of the ring that are at home */
+	uint64_t ring_done;      /* batches of the ring that are at home */
+	int64_t allowance_bytes; /* of the journal, to bring home at ease */
+	bool bursting;           /* until it is used up */
+	uint64_t tick_head;      /* of the journal, at the last tick */
 	struct window windows[2];
 	struct window *current; /* is written: its batches follow ring_done. NULL: none */
 	struct window
@@ -105,7 +116,29 @@ uint64_t writeback_position(const struct store *store)
 /* ---- one window ---- */
 
 static void write_more(struct store *store);
+static void read_more(struct store *store);
 static void read_ahead(struct store *store);
+
+/* What of the journal isn't at home beyond an eighth of it: at most another eighth. */
+static uint64_t over_bytes(const struct store *store)
+{
+	uint64_t backlog = store->journal.head - writeback_position(store);
+	uint64_t eighth = store->super.journal_bytes / 8;
+
+	return backlog > eighth ? MIN(backlog - eighth, eighth) : 0;
+}
+
+/* Nobody waits for room, nor will soon. */
+static bool at_ease(const struct store *store)
+{
+	return !store->closing && !store_wants_room(store) &&
+	       over_bytes(store) < store->super.journal_bytes / 8;
+}
+
+static unsigned request_flags(const struct store *store)
+{
+	return at_ease(store) ? IO_DISK_LAZY : 0;
+}
 
 /* The window that is ready becomes the one that is written. */
 static void promote(struct store *store)
@@ -163,6 +196,11 @@ static uint64_t home_of(const struct store *store, const struct home_block *b)
 	return place_offset(store, b->place) + (uint64_t)b->block * BLOCK_BYTES;
 }
 
+static void spend(struct writeback *wb, uint64_t bytes)
+{
+	wb->allowance_bytes = MAX(wb->allowance_bytes - (int64_t)bytes, 0);
+}
+
 /* Blocks that follow each other at home go in one request. */
 static void write_run(struct store *store)
 {
@@ -180,26 +218,50 @@ static void write_run(struct store *store)
 	}
 	w->in_flight++;
 	store->counters.home_write_bytes += io->number * BLOCK_BYTES;
-	io_write(io, home_of(store, first), 0);
+	spend(store->writeback, w->bytes * io->number / w->block_count);
+	io_write(io, home_of(store, first), request_flags(store));
 }
 
 /* Few home writes at a time while there is plenty of room, more as it gets less. */
 static uint32_t depth(const struct store *store)
 {
-	uint64_t backlog = store->journal.head - writeback_position(store);
 	uint64_t eighth = store->super.journal_bytes / 8;
-	uint64_t over = backlog > eighth ? MIN(backlog - eighth, eighth) : 0;
 
-	return DEPTH_MIN + (uint32_t)((DEPTH_MAX - DEPTH_MIN) * over / eighth);
+	return DEPTH_MIN + (uint32_t)((DEPTH_MAX - DEPTH_MIN) * over_bytes(store) / eighth);
+}
+
+/* Half of what became durable when an eighth of the journal isn't at home, 7/2 of it when it is a quarter. */
+void writeback_allow(struct store *store, uint64_t bytes)
+{
+	struct writeback *wb = store->writeback;
+	uint64_t eighth = store->super.journal_bytes / 8;
+
+	wb->allowance_bytes += (int64_t)(bytes / 2 * (eighth + 6 * over_bytes(store)) / eighth);
+	wb->allowance_bytes = MIN(wb->allowance_bytes, (int64_t)ALLOWANCE_MAX);
+}
+
+static bool may_write(struct store *store)
+{
+	struct writeback *wb = store->writeback;
+
+	if (wb->current->in_flight >= depth(store))
+		return false;
+	if (!at_ease(store))
+		return true;
+	if (wb->allowance_bytes >= (int64_t)BURST_BYTES)
+		wb->bursting = true;
+	else if (!wb->allowance_bytes)
+		wb->bursting = false;
+	return wb->bursting;
 }
 
 static void write_more(struct store *store)
 {
 	struct window *w = store->writeback->current;
 
-	while (!store->failed && w->next < w->block_count && w->in_flight < depth(store))
+	while (!store->failed && w->next < w->block_count && may_write(store))
 		write_run(store);
-	if (!w->in_flight)
+	if (!w->in_flight && (store->failed || w->next == w->block_count))
 		window_finish(store);
 }
 
@@ -345,13 +407,12 @@ static void pick_segment(struct store *store, const struct segment *g)
 	}
 }
 
-static void read_more(struct store *store);
-
 static void segment_read(struct io *io)
 {
 	struct store *store = io->store;
 	struct segment *g = io->user;
 
+	store->writeback->ahead->reading = false;
 	g->error = io->request.result;
 	if (g->error)
 		store->counters.read_errors++;
@@ -427,7 +488,18 @@ static void read_segment(struct store *store, struct segment *g)
 	g->buf = buf_new(g->bytes);
 	io->user = g;
 	io_add(io, g->buf->data, g->bytes);
-	io_read(io, journal_ring_offset(store, journal_info(store, first)->position));
+	store->writeback->ahead->reading = true;
+	io_read_with(io, journal_ring_offset(store, journal_info(store, first)->position),
+		     request_flags(store));
+}
+
+/* At ease the next window is read as far as the one before it is written. */
+static bool may_read(const struct store *store)
+{
+	const struct window *w = store->writeback->ahead, *c = store->writeback->current;
+
+	return !c || !at_ease(store) ||
+	       (uint64_t)w->next_read * c->block_count <= (uint64_t)c->next * w->segment_count;
 }
 
 /* The window's next segment that holds something to bring home; behind the last the window is ready. */
@@ -435,12 +507,14 @@ static void read_more(struct store *store)
 {
 	struct window *w = store->writeback->ahead;
 
+	if (!w || w->ready || w->reading)
+		return;
 	while (w->next_read < w->segment_count && !w->segments[w->next_read].live)
 		w->next_read++;
-	if (w->next_read < w->segment_count)
-		read_segment(store, &w->segments[w->next_read++]);
-	else
+	if (w->next_read == w->segment_count)
 		window_read(store);
+	else if (may_read(store))
+		read_segment(store, &w->segments[w->next_read++]);
 }
 
 static bool wanted(const struct store *store)
@@ -471,5 +545,18 @@ static void read_ahead(struct store *store)
 
 void writeback_continue(struct store *store)
 {
+	if (store->writeback->current)
+		write_more(store);
+	read_more(store);
 	read_ahead(store);
+}
+
+void writeback_tick(struct store *store)
+{
+	struct writeback *wb = store->writeback;
+
+	if (wb->tick_head == store->journal.head)
+		wb->allowance_bytes = ALLOWANCE_MAX;
+	wb->tick_head = store->journal.head;
+	writeback_continue(store);
 }

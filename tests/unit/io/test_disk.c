@@ -204,6 +204,86 @@ START_TEST(a_mix_of_requests)
 }
 END_TEST
 
+/* LAZY ones are handed over when the loop is about to sleep, and complete though nothing else wakes it; together with others, too. */
+START_TEST(lazy_requests_complete_on_their_own)
+{
+	enum {
+		COUNT = 300
+	};
+	static struct test_request t[COUNT];
+	uint8_t *back = data + DISK_BYTES;
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		uint64_t offset = (uint64_t)i * BLOCK_BYTES;
+
+		start(&t[i], IO_DISK_WRITE, i % 10 ? IO_DISK_LAZY : 0, offset, BLOCK_BYTES,
+		      data + offset, 1);
+	}
+	run_until(loop, completions == COUNT);
+	for (unsigned i = 0; i < COUNT; i++) {
+		ck_assert_uint_eq(t[i].done, 1);
+		ck_assert_int_eq(t[i].request.result, 0);
+	}
+	ck_assert_int_eq(run(IO_DISK_READ, IO_DISK_LAZY, 0, COUNT * BLOCK_BYTES, back, 3), 0);
+	ck_assert(memcmp(data, back, COUNT * BLOCK_BYTES) == 0);
+}
+END_TEST
+
+/* Starts a durable write that is alone, and says whether it was done before the loop has looked for completions: in place. */
+static bool lone_write(struct test_request *t, uint64_t offset, uint64_t bytes, uint8_t *from)
+{
+	start(t, IO_DISK_WRITE, IO_DISK_DURABLE, offset, bytes, from, 2);
+	ck_assert_uint_eq(t->done, 0);
+	ev_invoke_pending(loop);
+	return t->done;
+}
+
+static void eight_lone_writes(void)
+{
+	struct test_request t;
+
+	for (unsigned i = 0; i < 8; i++) {
+		ck_assert(!lone_write(&t, 0, 2 * BLOCK_BYTES, data));
+		run_until(loop, t.done);
+	}
+}
+
+START_TEST(a_durable_write_behind_lone_ones_is_done_in_place)
+{
+	uint8_t *back = data + DISK_BYTES;
+	struct test_request t;
+
+	eight_lone_writes();
+	ck_assert(lone_write(&t, 0, 2 * BLOCK_BYTES, data + MIB));
+	ck_assert_uint_eq(t.done, 1);
+	ck_assert_int_eq(t.request.result, 0);
+	ck_assert_int_eq(run(IO_DISK_READ, 0, 0, 2 * BLOCK_BYTES, back, 1), 0);
+	ck_assert(memcmp(data + MIB, back, 2 * BLOCK_BYTES) == 0);
+	/* A read came between: it begins anew. A large one isn't, either. */
+	eight_lone_writes();
+	ck_assert(!lone_write(&t, 0, 32 * BLOCK_BYTES, data));
+	run_until(loop, t.done);
+}
+END_TEST
+
+/* The first block fits under the limit: the rest goes through the ring, and is what fails. */
+START_TEST(a_short_write_in_place_goes_on)
+{
+	struct rlimit limit = {2 * MIB, 2 * MIB};
+	uint8_t *back = data + DISK_BYTES;
+	struct test_request t;
+
+	eight_lone_writes();
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	ck_assert(!lone_write(&t, 2 * MIB - BLOCK_BYTES, 2 * BLOCK_BYTES, data + MIB));
+	run_until(loop, t.done);
+	ck_assert_int_eq(t.request.result, -EFBIG);
+	ck_assert_int_eq(run(IO_DISK_READ, 0, 2 * MIB - BLOCK_BYTES, BLOCK_BYTES, back, 1), 0);
+	ck_assert(memcmp(data + MIB, back, BLOCK_BYTES) == 0);
+}
+END_TEST
+
 START_TEST(out_of_range_is_refused)
 {
 	ck_assert_int_eq(run(IO_DISK_READ, 0, DISK_BYTES, BLOCK_BYTES, data, 1), -EINVAL);
@@ -407,6 +487,9 @@ int main(void)
 	tcase_add_test(tcase, many_requests_at_once);
 	tcase_add_test(tcase, many_reads_begin_at_once);
 	tcase_add_test(tcase, a_mix_of_requests);
+	tcase_add_test(tcase, lazy_requests_complete_on_their_own);
+	tcase_add_test(tcase, a_durable_write_behind_lone_ones_is_done_in_place);
+	tcase_add_test(tcase, a_short_write_in_place_goes_on);
 	tcase_add_test(tcase, out_of_range_is_refused);
 	tcase_add_test(tcase, a_file_shorter_than_told_is_an_io_error);
 	tcase_add_test(tcase, a_short_write_goes_on);

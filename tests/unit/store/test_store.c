@@ -108,6 +108,44 @@ START_TEST(test_large_write_survives)
 }
 END_TEST
 
+/* What was written but isn't at home yet, in blocks. */
+static uint64_t away_blocks(uint64_t written)
+{
+	return written - store_counters(store).home_write_bytes / BLOCK_BYTES;
+}
+
+/*
+ * A lone writer's blocks come home as fast as he writes, and no faster: behind his last one nothing goes on of itself. The
+ * window that was begun then comes home by ticks. Each block takes two in the journal.
+ */
+START_TEST(test_write_back_keeps_pace)
+{
+	const uint64_t eighth = JOURNAL / 8 / (2 * BLOCK_BYTES);
+	uint64_t home = 0, before;
+	uint32_t n = 0;
+
+	ck_assert_int_eq(do_create(disk, store, CHUNK, CHUNK_BYTES), STORE_OK);
+	/* Until half of a window is at home. */
+	while (n < 800 || home < 8 * BLOCK_BYTES) {
+		uint32_t block = n++ * 641 % (CHUNK_BYTES / BLOCK_BYTES);
+
+		home = store_counters(store).home_write_bytes;
+		ck_assert_int_eq(do_write(disk, store, CHUNK, block, 1, AT(n), n), STORE_OK);
+		mem_disk_run(disk);
+		home = store_counters(store).home_write_bytes - home;
+		ck_assert_uint_le(home, 12 * BLOCK_BYTES);
+		ck_assert_uint_le(away_blocks(n), 2 * eighth);
+		ck_assert_uint_lt(n, 1000);
+	}
+	before = away_blocks(n);
+	for (unsigned i = 0; i < 10; i++) {
+		store_tick(store, i * NS_PER_S);
+		mem_disk_run(disk);
+	}
+	ck_assert_uint_lt(away_blocks(n), before);
+}
+END_TEST
+
 START_TEST(test_zero_gives_space_back)
 {
 	uint64_t before;
@@ -775,6 +813,7 @@ static TCase *make_case(const char *name, SFun before, SFun after)
 	tcase_add_loop_test(t, test_write_error, 0, 2);
 	tcase_add_test(t, test_full_disk);
 	tcase_add_test(t, test_journal_goes_round);
+	tcase_add_test(t, test_write_back_keeps_pace);
 	tcase_add_loop_test(t, test_journal_of_any_size, 0, 17);
 	tcase_add_test(t, test_pipeline_completes_in_order);
 	tcase_add_test(t, test_identity);
