@@ -19,36 +19,6 @@ void uuid_format(struct uuid id, char text[UUID_TEXT_BYTES])
 	*p = 0;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-int uuid_parse(const char *text, struct uuid *id)
-{
-	struct uuid out;
-
-	if (strlen(text) != UUID_TEXT_BYTES - 1)
-		return -EINVAL;
-	for (unsigned i = 0; i < sizeof out.bytes; i++) {
-		if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-')
-			return -EINVAL;
-		int high = hex_digit(text[0]), low = hex_digit(text[1]);
-		if (high < 0 || low < 0)
-			return -EINVAL;
-		out.bytes[i] = (uint8_t)(high << 4 | low);
-		text += 2;
-	}
-	*id = out;
-	return 0;
-}
-
 struct uuid uuid_from_random(uint64_t high, uint64_t low)
 {
 	struct uuid id;

@@ -103,8 +103,6 @@ static inline bool uuid_is_zero(struct uuid a)
 /* 36 characters and the terminating 0. */
 #define UUID_TEXT_BYTES 37
 void uuid_format(struct uuid id, char text[UUID_TEXT_BYTES]);
-/* -EINVAL if text is not 36 characters of the usual form. */
-int uuid_parse(const char *text, struct uuid *id);
 /* A version 4 UUID from 128 random bits of the caller (daemons: getrandom; simulator: its seed). */
 struct uuid uuid_from_random(uint64_t high, uint64_t low);
 

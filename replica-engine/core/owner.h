@@ -339,6 +339,5 @@ bool owner_scrubs(const struct owner *owner);
 /* Every listed replica is ACTIVE and level, nothing is joining, no change under way. */
 bool owner_repaired(const struct owner *owner);
 enum owner_hold owner_hold(const struct owner *owner, uint64_t now_ns);
-const char *owner_hold_text(enum owner_hold hold);
 
 #endif

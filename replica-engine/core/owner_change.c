@@ -319,20 +319,3 @@ enum owner_hold owner_hold(const struct owner *o, uint64_t now_ns)
 	}
 	return OWNER_HOLD_NONE;
 }
-
-const char *owner_hold_text(enum owner_hold hold)
-{
-	static const char *const texts[] = {
-		[OWNER_HOLD_NONE] = "not held",
-		[OWNER_HOLD_LEASE] = "waits for its lease: the meta service has not granted it",
-		[OWNER_HOLD_SYNC] = "waits until all replicas have answered SYNC and are level",
-		[OWNER_HOLD_PROMISE] = "waits until a promise to the previous owner has ended",
-		[OWNER_HOLD_REPLICA] = "waits for a replica that does not answer",
-		[OWNER_HOLD_TOO_FEW] = ("held: without the replicas that do not answer fewer than "
-					"min_replicas would remain"),
-		[OWNER_HOLD_LOST] =
-			"held: no replica has reached the floor, acknowledged data is missing",
-	};
-
-	return texts[hold];
-}

@@ -65,7 +65,6 @@ void engine_detach(struct engine_volume *volume, void (*done)(void *context, int
 
 uint64_t engine_volume_size_bytes(const struct engine_volume *volume);
 struct uuid engine_volume_uuid(const struct engine_volume *volume);
-const char *engine_volume_name(const struct engine_volume *volume);
 
 enum engine_operation {
 	ENGINE_READ,

@@ -529,11 +529,6 @@ struct uuid engine_volume_uuid(const struct engine_volume *v)
 	return v->info.uuid;
 }
 
-const char *engine_volume_name(const struct engine_volume *v)
-{
-	return v->info.name;
-}
-
 void engine_list_calls_send(struct engine *e)
 {
 	struct list_call *call;

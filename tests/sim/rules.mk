@@ -4,7 +4,7 @@
 #   make soak SECONDS=n [JOBS=n] [FIRST=seed]   fresh seeds; failing ones are kept in build/soak-failures
 #   make sim-mutants                   hunts each planted bug with random seeds (MUTANT="name ..." SEEDS=n SLICE=seconds)
 #   make check-mutants                 each planted bug breaks the scenarios that are named for it
-#   make sim-coverage                  lines and branches of cores and store that the simulator reaches
+#   make sim-coverage                  lines and branches of cores and store that the simulator reaches (SEEDS=n MISSED=1)
 .PHONY: check-sim soak sim-mutants check-mutants sim-coverage
 check-sim: $(B)/sim
 	$(Q)./tests/sim/check $(B)/sim
