@@ -8,7 +8,7 @@
 # A machine differs more from hour to hour than builds do: only what ran in turn, and while nothing else ran, can be compared.
 # NAME quorum3-unix is the peer of bench.sh, and floor is floor.c; neither has a BUILD.
 #
-# Environment: benchlib.sh's (RUNTIME (3), RUNS (3), IMAGE_MIB (2048)), WORKLOADS (names of bench.sh's), DIR, CLUSTER_PORT (the first cluster's).
+# Environment: benchlib.sh's (RUNTIME (3), RUNS (3), IMAGE_MIB (2048)), WORKLOADS (names as bench.sh's, of any depth), DIR, CLUSTER_PORT (the first cluster's).
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 DIR=${DIR:-/var/tmp/copyhold-compare}
@@ -76,15 +76,14 @@ select_target() { # NAME -> FIO_TARGET, SERVER_PIDS
 	fi
 }
 run_workload() { # NAME WORKLOAD RUN : its row in results.csv of NAME
-	case $2 in
-	randwrite-4k-qd1) run_one "$1" "$2" "$3" randwrite 4k 1 ;;
-	randread-4k-qd1) run_one "$1" "$2" "$3" randread 4k 1 ;;
-	randwrite-4k-qd32) run_one "$1" "$2" "$3" randwrite 4k 16 --numjobs=2 --group_reporting ;;
-	randread-4k-qd32) run_one "$1" "$2" "$3" randread 4k 16 --numjobs=2 --group_reporting ;;
-	seqwrite-1m-qd8) run_one "$1" "$2" "$3" write 1m 8 ;;
-	seqread-1m-qd8) run_one "$1" "$2" "$3" read 1m 8 ;;
-	*) die "unknown workload $2" ;;
-	esac </dev/null
+	local rw bs depth extra=()
+	IFS=- read -r rw bs depth <<<"$2"
+	depth=${depth#qd}
+	if [ "$depth" = 32 ]; then
+		depth=16
+		extra=(--numjobs=2 --group_reporting)
+	fi
+	run_one "$1" "$2" "$3" "${rw#seq}" "$bs" "$depth" "${extra[@]}" </dev/null
 }
 run_floor() { # RUN : floor.c's columns as those of results.csv
 	"$WORK/floor" sync 3 3 1 "$RUNTIME" "$WORK" $((FIRST_PORT - 10)) |
