@@ -411,6 +411,8 @@ static bool scrub_by_job(struct cluster *c, bool lied)
 	bool well = false;
 
 	for (unsigned i = 0; i < 2 && (!well || lied); i++) {
+		if (!jobs_over(c))
+			return false;
 		c->scrub_since_ms = cluster_wall_ms(c) - 1;
 		jobs_scrub(c->jobs, "{}");
 		if (!jobs_over(c))

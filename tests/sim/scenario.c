@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 static bool show_log;
@@ -51,7 +52,7 @@ static bool run_in_child(const struct scenario *s)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		alarm(120);
+		setrlimit(RLIMIT_CPU, &(struct rlimit){.rlim_cur = 120, .rlim_max = 120});
 		exit(!run_one(s, false));
 	}
 	while (pid > 0 && waitpid(pid, &status, 0) < 0)

@@ -178,6 +178,8 @@ static void shape_slow(struct params *p)
 	p->colocated = true; /* reads would prefer the replica on this host */
 	p->operations = UINT32_MAX;
 	p->depth = 1;
+	p->think_ns = 20 * NS_PER_MS;
+	p->io_bytes_max = 16 * KIB;
 }
 
 static bool drive_slow(struct cluster *c)
