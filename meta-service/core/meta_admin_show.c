@@ -141,10 +141,21 @@ struct volume *admin_find_volume(const struct meta *meta, const struct admin_cal
 	return volume;
 }
 
+/* The same for a call that may leave the volume out: then NULL. */
+static bool find_optional_volume(const struct meta *meta, const struct admin_call *call,
+				 const struct volume **volume)
+{
+	*volume = NULL;
+	if (!json_object_get(call->args, "volume"))
+		return true;
+	*volume = admin_find_volume(meta, call);
+	return *volume != NULL;
+}
+
 bool admin_find_scope(const struct meta *meta, const struct admin_call *call,
 		      const struct volume **volume, uint64_t *chunk)
 {
-	*volume = NULL;
+	*chunk = 0;
 	if (!args_number(call, "chunk", INT64_MAX, chunk))
 		return false;
 	if (*chunk && !meta_find_chunk(meta, *chunk)) {
@@ -153,9 +164,7 @@ bool admin_find_scope(const struct meta *meta, const struct admin_call *call,
 			     "There is no chunk %" PRIu64, *chunk);
 		return false;
 	}
-	if (json_object_get(call->args, "volume"))
-		*volume = admin_find_volume(meta, call);
-	return *volume || !json_object_get(call->args, "volume");
+	return find_optional_volume(meta, call, volume);
 }
 
 json_t *admin_volume_show(struct meta *meta, const struct admin_call *call)
@@ -364,11 +373,8 @@ json_t *admin_chunk_list(struct meta *meta, const struct admin_call *call)
 		return NULL;
 	}
 	filter.degraded = state != NULL;
-	if (json_object_get(call->args, "volume")) {
-		volume = admin_find_volume(meta, call);
-		if (!volume)
-			return NULL;
-	}
+	if (!find_optional_volume(meta, call, &volume))
+		return NULL;
 	document = json_pack("{s:[]}", "chunks");
 	if (volume)
 		list_volume_chunks(meta, document, volume, &filter, first);

@@ -132,14 +132,15 @@ static void land(struct meta *meta, struct job *job)
 /* False: this chunk can't be begun now, and keeps its place. */
 static bool take_off(struct meta *meta, struct job *job, struct chunk *chunk)
 {
-	enum scrub_verdict verdict = meta_scrub_judge(meta, chunk);
+	enum scrub_verdict verdict =
+		chunk->scrub.running ? SCRUB_MAY_BEGIN : meta_scrub_judge(meta, chunk);
 
-	job->waits = !chunk->scrub.running && verdict == SCRUB_BUSY;
+	job->waits = verdict == SCRUB_BUSY;
 	if (job->waits) {
 		job->blocked_ns = 0;
 		return false;
 	}
-	if (!chunk->scrub.running && verdict == SCRUB_UNFIT) {
+	if (verdict == SCRUB_UNFIT) {
 		if (!job->blocked_ns)
 			job->blocked_ns = meta->now_ns;
 		if (meta->now_ns - job->blocked_ns < meta->config.scrub_stall_ms * NS_PER_MS)
