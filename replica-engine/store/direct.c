@@ -131,7 +131,7 @@ static void cow_read_blocks(struct cow *c, uint16_t mask)
 		io->user = c;
 		io->number = b;
 		io_add(io, c->buf->data + b * BLOCK_BYTES, BLOCK_BYTES);
-		io_read(io, c->sources[b]);
+		io_read(io, c->sources[b], 0);
 	}
 }
 

@@ -54,15 +54,10 @@ static void submit(struct io *io, enum io_disk_op op, uint64_t offset, unsigned 
 	io->store->disk->submit(io->store->disk, &io->request);
 }
 
-void io_read_with(struct io *io, uint64_t offset, unsigned flags)
+void io_read(struct io *io, uint64_t offset, unsigned flags)
 {
 	io->store->counters.device_reads++;
 	submit(io, IO_DISK_READ, offset, flags);
-}
-
-void io_read(struct io *io, uint64_t offset)
-{
-	io_read_with(io, offset, 0);
 }
 
 void io_write(struct io *io, uint64_t offset, unsigned flags)

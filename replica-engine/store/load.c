@@ -292,7 +292,7 @@ static void start_run(struct loading *l)
 	io_add(io, io->buf->data, (size_t)slots * PAGE_BYTES);
 	l->next += n;
 	l->in_flight++;
-	io_read(io, slot_offset(store, first->at.slot));
+	io_read(io, slot_offset(store, first->at.slot), 0);
 }
 
 static int by_slot(const void *a, const void *b)
@@ -423,5 +423,5 @@ void load_start(struct opening *o)
 	o->checkpoint = xcalloc(1, CHECKPOINT_BYTES);
 	io->user = l;
 	io_add(io, l->headers->data, (size_t)2 * CHECKPOINT_BYTES);
-	io_read(io, o->store->super.checkpoint_offset);
+	io_read(io, o->store->super.checkpoint_offset, 0);
 }

@@ -224,7 +224,7 @@ static void ended(struct io *io)
 		/* The empty batch is on its way: look again when the loop has turned. */
 		io = io_get(store, ended);
 		io->user = o;
-		io_read(io, 0);
+		io_read(io, 0, 0);
 		return;
 	}
 	if (store->failed) {
@@ -253,7 +253,7 @@ static void header_written(struct io *io)
 	journal_end_mark(store);
 	io = io_get(store, ended);
 	io->user = o;
-	io_read(io, 0);
+	io_read(io, 0, 0);
 }
 
 static void header_write(struct opening *o)

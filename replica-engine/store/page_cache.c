@@ -261,7 +261,7 @@ static void start_load(struct store *store, struct unit_table *table, uint32_t f
 	io->buf = buf_new((size_t)count * PAGE_BYTES);
 	io_add(io, io->buf->data, (size_t)count * PAGE_BYTES);
 	store->cache.loading++;
-	io_read(io, slot_offset(store, table->pages[first].at.slot));
+	io_read(io, slot_offset(store, table->pages[first].at.slot), 0);
 }
 
 static bool is_wanted(const struct page_ref *ref)

@@ -226,7 +226,7 @@ static void read_runs(struct store *store, struct store_op *op, const struct sou
 		io->number = i;
 		io_add(io, slice_data(op->data) + (size_t)i * BLOCK_BYTES, (size_t)n * BLOCK_BYTES);
 		state->pending++;
-		io_read(io, s->at[i]);
+		io_read(io, s->at[i], 0);
 		i += n;
 	}
 	state->pending--;

@@ -406,7 +406,7 @@ static bool check_place(struct replay *r)
 	io = io_get(store, data_read);
 	io->user = r;
 	io_add(io, r->buf->data, UNIT_BYTES);
-	io_read(io, place_offset(store, places[r->place].place));
+	io_read(io, place_offset(store, places[r->place].place), 0);
 	return true;
 }
 
@@ -497,7 +497,7 @@ static void scan_next(struct replay *r)
 	io->user = r;
 	io->number = bytes;
 	io_add(io, r->buf->data, bytes);
-	io_read(io, store->super.journal_offset + at);
+	io_read(io, store->super.journal_offset + at, 0);
 }
 
 static void scan_read(struct io *io)
@@ -600,7 +600,7 @@ static void read_next(struct replay *r)
 	io->user = r;
 	io->number = bytes;
 	io_add(io, r->buf->data, bytes);
-	io_read(io, journal_ring_offset(store, r->position));
+	io_read(io, journal_ring_offset(store, r->position), 0);
 }
 
 void replay_start(struct opening *o)

@@ -352,8 +352,7 @@ uint32_t store_crc(uint32_t seed, const void *data, size_t bytes);
 struct io *io_get(struct store *store, void (*done)(struct io *io));
 void io_put(struct io *io);
 void io_add(struct io *io, void *data, size_t bytes);
-void io_read(struct io *io, uint64_t offset);
-void io_read_with(struct io *io, uint64_t offset, unsigned flags);
+void io_read(struct io *io, uint64_t offset, unsigned flags);
 void io_write(struct io *io, uint64_t offset, unsigned flags);
 void io_sync(struct io *io);
 

@@ -57,10 +57,10 @@ struct window {
 };
 
 struct writeback {
-	uint64_t ring_done;      /* batches of the ring that are at home */
-	int64_t allowance_bytes; /* of the journal, to bring home at ease */
-	bool bursting;           /* until it is used up */
-	uint64_t tick_head;      /* of the journal, at the last tick */
+	uint64_t ring_done;       /* batches of the ring that are at home */
+	uint64_t allowance_bytes; /* of the journal, to bring home at ease */
+	bool bursting;            /* until it is used up */
+	uint64_t tick_head;       /* of the journal, at the last tick */
 	struct window windows[2];
 	struct window *current; /* is written: its batches follow ring_done. NULL: none */
 	struct window
@@ -198,7 +198,7 @@ static uint64_t home_of(const struct store *store, const struct home_block *b)
 
 static void spend(struct writeback *wb, uint64_t bytes)
 {
-	wb->allowance_bytes = MAX(wb->allowance_bytes - (int64_t)bytes, 0);
+	wb->allowance_bytes -= MIN(wb->allowance_bytes, bytes);
 }
 
 /* Blocks that follow each other at home go in one request. */
@@ -236,8 +236,8 @@ void writeback_allow(struct store *store, uint64_t bytes)
 	struct writeback *wb = store->writeback;
 	uint64_t eighth = store->super.journal_bytes / 8;
 
-	wb->allowance_bytes += (int64_t)(bytes / 2 * (eighth + 6 * over_bytes(store)) / eighth);
-	wb->allowance_bytes = MIN(wb->allowance_bytes, (int64_t)ALLOWANCE_MAX);
+	wb->allowance_bytes += bytes / 2 * (eighth + 6 * over_bytes(store)) / eighth;
+	wb->allowance_bytes = MIN(wb->allowance_bytes, ALLOWANCE_MAX);
 }
 
 static bool may_write(struct store *store)
@@ -248,7 +248,7 @@ static bool may_write(struct store *store)
 		return false;
 	if (!at_ease(store))
 		return true;
-	if (wb->allowance_bytes >= (int64_t)BURST_BYTES)
+	if (wb->allowance_bytes >= BURST_BYTES)
 		wb->bursting = true;
 	else if (!wb->allowance_bytes)
 		wb->bursting = false;
@@ -489,8 +489,8 @@ static void read_segment(struct store *store, struct segment *g)
 	io->user = g;
 	io_add(io, g->buf->data, g->bytes);
 	store->writeback->ahead->reading = true;
-	io_read_with(io, journal_ring_offset(store, journal_info(store, first)->position),
-		     request_flags(store));
+	io_read(io, journal_ring_offset(store, journal_info(store, first)->position),
+		request_flags(store));
 }
 
 /* At ease the next window is read as far as the one before it is written. */
