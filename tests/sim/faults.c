@@ -143,10 +143,7 @@ static void begin_disk(struct cluster *c, const struct fault *f)
 
 void fault_take_over(struct cluster *c, const struct fault *f, unsigned engine)
 {
-	struct sim_engine *e = &c->engines[engine];
-
-	if (e->engine && !e->stopping && !e->node.process->paused && !e->users[f->target] &&
-	    c->volumes[f->target].created)
+	if (engine_may_attach(&c->engines[engine], f->target) && c->volumes[f->target].created)
 		user_attach(c, engine, f->target, f->how % 4 != 0);
 }
 
@@ -359,9 +356,13 @@ void fault_begin(struct cluster *c, uint32_t number)
 		node_pause(paused_node(c, f));
 		return;
 	}
+	if (f->kind >= FAULT_MIXED_KINDS) {
+		story(c, &c->fault_events[number], f);
+		return;
+	}
 	switch (f->kind) {
 	case FAULT_POWER_SERVER:
-		host_power_off(c, c->servers[f->target].node.process->host->index);
+		host_power_off(c, host_of_server(c, f->target));
 		break;
 	case FAULT_POWER_ALL:
 		power_off_all(c);
@@ -419,14 +420,6 @@ void fault_begin(struct cluster *c, uint32_t number)
 	case FAULT_RECREATE:
 		operator_recreate(c, f->target, f->how & 1);
 		break;
-	case FAULT_ECHO:
-	case FAULT_BEHIND:
-	case FAULT_RETURNS:
-	case FAULT_UNWANTED:
-	case FAULT_ANEW:
-	case FAULT_AT_DISK:
-		story(c, &c->fault_events[number], f);
-		break;
 	case FAULT_DETACH:
 		user = user_of_volume(c, f->target);
 		if (user && !user_paused(user))
@@ -448,13 +441,17 @@ static void fault_end(struct cluster *c, uint32_t number)
 		node_continue(paused_node(c, f));
 		return;
 	}
+	if (f->kind >= FAULT_MIXED_KINDS) {
+		story_end(&c->fault_events[number]);
+		return;
+	}
 	switch (f->kind) {
 	case FAULT_CRASH_SERVER:
 	case FAULT_DISK_REPLACED:
 		node_let_up(&c->servers[server].node);
 		break;
 	case FAULT_POWER_SERVER:
-		host_power_on(c, c->servers[server].node.process->host->index);
+		host_power_on(c, host_of_server(c, server));
 		break;
 	case FAULT_CRASH_ENGINE:
 		node_let_up(&c->engines[f->target].node);
@@ -480,14 +477,6 @@ static void fault_end(struct cluster *c, uint32_t number)
 		break;
 	case FAULT_DEPOSE:
 		depose_end(&c->fault_events[number]);
-		break;
-	case FAULT_ECHO:
-	case FAULT_BEHIND:
-	case FAULT_RETURNS:
-	case FAULT_UNWANTED:
-	case FAULT_ANEW:
-	case FAULT_AT_DISK:
-		story_end(&c->fault_events[number]);
 		break;
 	case FAULT_SLOW_HOST:
 		net_host_slow(c->sim.net, f->target, 1);

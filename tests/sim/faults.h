@@ -18,6 +18,9 @@ void faults_commit(void *context);
 void faults_end_all(struct cluster *c);
 
 /* The same, piecewise, for scenarios. */
+unsigned host_of_server(const struct cluster *c, unsigned server);
+unsigned host_of_engine(const struct cluster *c, unsigned engine);
+unsigned host_of_metad(const struct cluster *c, unsigned metad);
 void node_hold_down(struct node *n); /* the caller kills it */
 void node_let_up(struct node *n);
 void host_power_off(struct cluster *c, unsigned host);

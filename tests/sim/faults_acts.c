@@ -189,12 +189,12 @@ static void depose_sleep(struct sim_event *at)
 static void depose_swap(struct fault_event *event)
 {
 	struct cluster *c = event->cluster;
-	unsigned server = c->servers[event->pivot].node.process->host->index;
+	unsigned server = host_of_server(c, event->pivot);
 
 	fault_heal_both(event, event->holder, server);
-	fault_cut_both(event, c->engines[event->taker].node.process->host->index, server, false);
+	fault_cut_both(event, host_of_engine(c, event->taker), server, false);
 	for (unsigned i = 0; i < c->params.metads; i++)
-		fault_cut_both(event, c->metads[i].node.process->host->index, server, false);
+		fault_cut_both(event, host_of_metad(c, i), server, false);
 }
 
 static void depose_second(struct sim_event *at)
@@ -210,14 +210,13 @@ static void depose_second(struct sim_event *at)
 
 		if (f->how & DEPOSE_SECOND &&
 		    (f->how & DEPOSE_SECOND_PIVOT ? pivot : some(f, i, 3)))
-			fault_cut_both(event, event->holder,
-				       c->servers[i].node.process->host->index, false);
+			fault_cut_both(event, event->holder, host_of_server(c, i), false);
 		if (!(f->how & DEPOSE_RESTART) ||
 		    !(f->how & DEPOSE_RESTART_PIVOT ? pivot : some(f, i, 8)))
 			continue;
 		if (f->how & DEPOSE_POWER) {
-			host_power_off(c, c->servers[i].node.process->host->index);
-			host_power_on(c, c->servers[i].node.process->host->index);
+			host_power_off(c, host_of_server(c, i));
+			host_power_on(c, host_of_server(c, i));
 			continue;
 		}
 		node_hold_down(&c->servers[i].node);
@@ -238,16 +237,14 @@ void depose(struct cluster *c, struct fault_event *event, const struct fault *f)
 	event->holder = user_host(user);
 	event->taker = f->other;
 	/* In a story it is another one. */
-	if (f->more & (DEPOSE_SWAP | DEPOSE_IDLE) &&
-	    c->engines[f->other].node.process->host->index == event->holder)
+	if (f->more & (DEPOSE_SWAP | DEPOSE_IDLE) && host_of_engine(c, f->other) == event->holder)
 		event->taker = (f->other + 1) % c->params.engines;
-	taker = c->engines[event->taker].node.process->host->index;
+	taker = host_of_engine(c, event->taker);
 	event->pivot = pick_pivot(c, f, f->how & DEPOSE_SLEEP);
 	for (unsigned i = 0; f->how & DEPOSE_META && i < c->params.metads; i++)
-		fault_cut_both(event, event->holder, c->metads[i].node.process->host->index,
-			       f->how & DEPOSE_ONE_WAY);
+		fault_cut_both(event, event->holder, host_of_metad(c, i), f->how & DEPOSE_ONE_WAY);
 	for (unsigned i = 0; i < c->params.servers; i++) {
-		unsigned server = c->servers[i].node.process->host->index;
+		unsigned server = host_of_server(c, i);
 
 		if (f->how & DEPOSE_SERVERS && some(f, i, 0))
 			fault_cut_both(event, event->holder, server, f->how & DEPOSE_ONE_WAY);
@@ -257,14 +254,13 @@ void depose(struct cluster *c, struct fault_event *event, const struct fault *f)
 	}
 	c->sim.totals.partitions++;
 	if (f->more & DEPOSE_SWAP)
-		fault_cut_both(event, event->holder,
-			       c->servers[event->pivot].node.process->host->index, false);
+		fault_cut_both(event, event->holder, host_of_server(c, event->pivot), false);
 	if (f->more & DEPOSE_IDLE)
 		user_idle(user,
 			  c->sim.now_ns + 2500 * NS_PER_MS + f->lasts_ns % (3500 * NS_PER_MS));
 	if (f->how & DEPOSE_SLEEP) {
 		/* What it sends to the pivot now comes when it has been deposed. */
-		fault_cut(event, event->holder, c->servers[event->pivot].node.process->host->index);
+		fault_cut(event, event->holder, host_of_server(c, event->pivot));
 		event->sender = node_of_user(c, user);
 		event->fire.run = depose_sleep;
 		sim_schedule(&c->sim, &event->fire, NULL,
@@ -344,7 +340,7 @@ static void heirs_slow(struct fault_event *event, const struct fault *f, uint32_
 	unsigned slow = (event->pivot + 1) % c->params.servers;
 
 	if (HEIRS_SLOW(f->more))
-		net_host_slow(c->sim.net, c->servers[slow].node.process->host->index, times);
+		net_host_slow(c->sim.net, host_of_server(c, slow), times);
 }
 
 /* Until promises have ended, replicas were evicted, and what is left is level: the fault lasts as long as that takes. */
@@ -387,9 +383,7 @@ static void heirs_second(struct sim_event *at)
 		event->dead_disk = 1 + (event->pivot + 1) % c->params.servers;
 		sim_disk_fail_writes(c->servers[event->dead_disk - 1].disk, true);
 	}
-	if (c->engines[taker].engine && !c->engines[taker].stopping &&
-	    !c->engines[taker].node.process->paused && !c->engines[taker].users[f->target] &&
-	    c->volumes[f->target].created)
+	if (engine_may_attach(&c->engines[taker], f->target) && c->volumes[f->target].created)
 		user_attach(c, taker, f->target, true);
 	if (f->more & HEIRS_ROLL)
 		heirs_take_time(event, f);
@@ -419,8 +413,7 @@ static void heirs_last(struct fault_event *event, const struct fault *f)
 	for (unsigned i = 0; i < c->params.engines; i++) {
 		struct sim_engine *e = &c->engines[(f->other + 1 + i) % c->params.engines];
 
-		if (!e->engine || e->stopping || e->node.process->paused || e->users[f->target] ||
-		    !c->volumes[f->target].created)
+		if (!engine_may_attach(e, f->target) || !c->volumes[f->target].created)
 			continue;
 		user_attach(c, e->node.number, f->target, true);
 		break;
@@ -446,7 +439,7 @@ static void heirs_third(struct sim_event *at)
 	if (f->more & HEIRS_ROLL)
 		heirs_last(event, f);
 	for (unsigned i = 0; f->how & HEIRS_POWER && i < c->params.servers; i++) {
-		unsigned host = c->servers[i].node.process->host->index;
+		unsigned host = host_of_server(c, i);
 
 		if (i == event->pivot || !some(f, i, 5))
 			continue;
@@ -469,8 +462,7 @@ void heirs(struct cluster *c, struct fault_event *event, const struct fault *f)
 	event->pivot = pick_pivot(c, f, f->how & HEIRS_READER);
 	for (unsigned i = 0; i < c->params.servers; i++) {
 		if (f->how & HEIRS_SOME ? some(f, i, 0) : i != event->pivot)
-			fault_cut_both(event, user_host(user),
-				       c->servers[i].node.process->host->index,
+			fault_cut_both(event, user_host(user), host_of_server(c, i),
 				       f->how & HEIRS_ONE_WAY);
 	}
 	c->sim.totals.partitions++;

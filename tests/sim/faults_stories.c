@@ -54,9 +54,9 @@ static void cut_metads(struct fault_event *event, bool to_them, bool from_them)
 
 	for (unsigned i = 0; i < c->params.metads; i++) {
 		if (to_them)
-			fault_cut(event, event->holder, host_of(&c->metads[i].node));
+			fault_cut(event, event->holder, host_of_metad(c, i));
 		if (from_them)
-			fault_cut(event, host_of(&c->metads[i].node), event->holder);
+			fault_cut(event, host_of_metad(c, i), event->holder);
 	}
 	c->sim.totals.partitions++;
 }
@@ -64,7 +64,7 @@ static void cut_metads(struct fault_event *event, bool to_them, bool from_them)
 static void heal_metads(struct fault_event *event)
 {
 	for (unsigned i = 0; i < event->cluster->params.metads; i++)
-		fault_heal_both(event, event->holder, host_of(&event->cluster->metads[i].node));
+		fault_heal_both(event, event->holder, host_of_metad(event->cluster, i));
 }
 
 /* Another engine than the holder's. False: there is none that could take the volume. */
@@ -75,8 +75,7 @@ static bool take(struct fault_event *event, const struct fault *f)
 	for (unsigned i = 0; i < c->params.engines; i++) {
 		struct sim_engine *e = &c->engines[(f->other + i) % c->params.engines];
 
-		if (host_of(&e->node) == event->holder || !e->engine || e->stopping ||
-		    e->node.process->paused || e->users[f->target])
+		if (host_of(&e->node) == event->holder || !engine_may_attach(e, f->target))
 			continue;
 		event->receiver = &e->node;
 		user_attach(c, e->node.number, f->target, true);
@@ -119,6 +118,20 @@ static bool list_is(const struct fault_event *event, const struct fault *f, bool
 	return there ? found : !found && active >= c->params.volume[f->target].replicas;
 }
 
+/* A replica of the chunk, the pivot, goes down. False: there is none now, and the fault begins later. */
+static bool pivot_goes_down(struct fault_event *event, const struct fault *f)
+{
+	int server = pick_replica(event, f, 3, -1);
+
+	if (server < 0) {
+		fault_try_later(event);
+		return false;
+	}
+	event->pivot = (unsigned)server;
+	fault_hold_victim(event, &event->cluster->servers[server].node, f->how & STORY_POWER);
+	return true;
+}
+
 static void victim_returns(struct fault_event *event, struct node *n)
 {
 	for (unsigned i = 0; i < event->victim_count; i++) {
@@ -138,7 +151,7 @@ static void echo_servers(struct fault_event *event,
 	struct cluster *c = event->cluster;
 
 	for (unsigned i = 0; i < c->params.servers; i++) {
-		unsigned server = host_of(&c->servers[i].node);
+		unsigned server = host_of_server(c, i);
 
 		link(event, to_holder ? server : event->holder, to_holder ? event->holder : server);
 	}
@@ -149,7 +162,7 @@ static void echo_taker(struct fault_event *event, bool cut)
 	struct cluster *c = event->cluster;
 
 	for (unsigned i = 0; i < c->params.servers; i++) {
-		unsigned server = host_of(&c->servers[i].node), taker = host_of(event->receiver);
+		unsigned server = host_of_server(c, i), taker = host_of(event->receiver);
 
 		if (cut)
 			fault_cut_both(event, taker, server, false);
@@ -258,14 +271,8 @@ static void behind_message(struct fault_event *event, const struct fault *f,
 
 static void returns_begin(struct fault_event *event, const struct fault *f)
 {
-	int server = pick_replica(event, f, 3, -1);
-
-	if (server < 0) {
-		fault_try_later(event);
+	if (!pivot_goes_down(event, f))
 		return;
-	}
-	event->pivot = (unsigned)server;
-	fault_hold_victim(event, &event->cluster->servers[server].node, f->how & STORY_POWER);
 	/* At the first message to who is being filled, or at one that comes later. */
 	event->skip = STORY_SPAN(f->how, 0) < 16 ? 0 : STORY_SPAN(f->how, 0) - 16;
 	fault_watch(event);
@@ -286,8 +293,10 @@ static void returns_act(struct fault_event *event, const struct fault *f)
 	}
 }
 
-static void returns_message(struct fault_event *event, const struct sim_message *m)
+static void returns_message(struct fault_event *event, const struct fault *f,
+			    const struct sim_message *m)
 {
+	(void)f;
 	if (!m->delivered || m->to == event->cluster->servers[event->pivot].node.process ||
 	    (m->type != MSG_INVALIDATE && m->type != MSG_JOIN && m->type != MSG_COPY))
 		return;
@@ -304,15 +313,8 @@ static void returns_message(struct fault_event *event, const struct sim_message 
 
 static void unwanted_begin(struct fault_event *event, const struct fault *f)
 {
-	int server = pick_replica(event, f, 3, -1);
-
-	if (server < 0) {
-		fault_try_later(event);
-		return;
-	}
-	event->pivot = (unsigned)server;
-	fault_hold_victim(event, &event->cluster->servers[server].node, f->how & STORY_POWER);
-	next_act(event, 1, LOOK_NS);
+	if (pivot_goes_down(event, f))
+		next_act(event, 1, LOOK_NS);
 }
 
 static void unwanted_links(struct fault_event *event,
@@ -321,7 +323,7 @@ static void unwanted_links(struct fault_event *event,
 	struct cluster *c = event->cluster;
 
 	for (unsigned i = 0; i < c->params.metads; i++)
-		link(event, host_of(&c->metads[i].node), host_of(&c->servers[event->pivot].node));
+		link(event, host_of_metad(c, i), host_of_server(c, event->pivot));
 }
 
 static void unwanted_act(struct fault_event *event, const struct fault *f)
@@ -358,8 +360,10 @@ static void unwanted_act(struct fault_event *event, const struct fault *f)
 	}
 }
 
-static void unwanted_message(struct fault_event *event, const struct sim_message *m)
+static void unwanted_message(struct fault_event *event, const struct fault *f,
+			     const struct sim_message *m)
 {
+	(void)f;
 	if (m->type != MSG_DELETE || m->delivered ||
 	    m->to != event->cluster->servers[event->pivot].node.process)
 		return;
@@ -376,7 +380,7 @@ static void anew_begin(struct fault_event *event, const struct fault *f)
 
 	cut_metads(event, true, true);
 	for (unsigned i = 0; f->how & (STORY_SERVERS | STORY_POWER) && i < c->params.servers; i++)
-		fault_cut_both(event, event->holder, host_of(&c->servers[i].node), false);
+		fault_cut_both(event, event->holder, host_of_server(c, i), false);
 	c->volumes[f->target].reattach_at_ns =
 		MAX(c->volumes[f->target].reattach_at_ns, c->sim.now_ns + f->lasts_ns + NS_PER_S);
 	next_act(event, 1, 5 * NS_PER_S + STORY_SPAN(f->how, 0) * 100 * NS_PER_MS);
@@ -432,6 +436,13 @@ static void disk_cut(struct cluster *c, struct node *n, bool power)
 		node_let_up(n);
 }
 
+static void disk_begin(struct fault_event *event, const struct fault *f)
+{
+	(void)f;
+	event->random = sim_stream(&event->cluster->sim, "at-disk", event->number);
+	fault_watch(event);
+}
+
 static void disk_act(struct fault_event *event, const struct fault *f)
 {
 	if (event->act == 2) {
@@ -461,6 +472,21 @@ void story_disk(struct fault_event *event, const struct fault *f, const struct s
 
 /* ---- all of them ---- */
 
+static const struct {
+	bool of_holder; /* it begins when somebody has the volume, and is not paused */
+	void (*begin)(struct fault_event *event, const struct fault *f);
+	void (*act)(struct fault_event *event, const struct fault *f);
+	void (*message)(struct fault_event *event, const struct fault *f,
+			const struct sim_message *m); /* NULL: it hears of none */
+} stories[FAULT_KINDS] = {
+	[FAULT_ECHO] = {true, echo_begin, echo_act, echo_message},
+	[FAULT_BEHIND] = {true, behind_begin, behind_act, behind_message},
+	[FAULT_RETURNS] = {false, returns_begin, returns_act, returns_message},
+	[FAULT_UNWANTED] = {false, unwanted_begin, unwanted_act, unwanted_message},
+	[FAULT_ANEW] = {true, anew_begin, anew_act, NULL},
+	[FAULT_AT_DISK] = {false, disk_begin, disk_act, NULL},
+};
+
 static void act_run(struct sim_event *at)
 {
 	struct fault_event *event = container_of(at, struct fault_event, second);
@@ -468,26 +494,7 @@ static void act_run(struct sim_event *at)
 
 	sim_trace(&event->cluster->sim, "fault %u %s: act %u", event->number, fault_name(f->kind),
 		  event->act);
-	switch (f->kind) {
-	case FAULT_ECHO:
-		echo_act(event, f);
-		break;
-	case FAULT_BEHIND:
-		behind_act(event, f);
-		break;
-	case FAULT_RETURNS:
-		returns_act(event, f);
-		break;
-	case FAULT_UNWANTED:
-		unwanted_act(event, f);
-		break;
-	case FAULT_ANEW:
-		anew_act(event, f);
-		break;
-	default:
-		disk_act(event, f);
-		break;
-	}
+	stories[f->kind].act(event, f);
 }
 
 void story(struct cluster *c, struct fault_event *event, const struct fault *f)
@@ -498,39 +505,21 @@ void story(struct cluster *c, struct fault_event *event, const struct fault *f)
 	event->second.run = act_run;
 	event->act = 0;
 	event->chunk = row ? row->chunk : 0;
-	if (f->kind == FAULT_AT_DISK) {
-		event->random = sim_stream(&c->sim, "at-disk", event->number);
-		fault_watch(event);
-		return;
+	if (stories[f->kind].of_holder) {
+		if (!user || user_paused(user)) {
+			fault_try_later(event);
+			return;
+		}
+		event->sender = node_of_user(c, user);
+		event->holder = user_host(user);
 	}
-	if (f->kind == FAULT_RETURNS || f->kind == FAULT_UNWANTED) {
-		(f->kind == FAULT_RETURNS ? returns_begin : unwanted_begin)(event, f);
-		return;
-	}
-	if (!user || user_paused(user)) {
-		fault_try_later(event);
-		return;
-	}
-	event->sender = node_of_user(c, user);
-	event->holder = user_host(user);
-	if (f->kind == FAULT_ECHO)
-		echo_begin(event, f);
-	else if (f->kind == FAULT_BEHIND)
-		behind_begin(event, f);
-	else
-		anew_begin(event, f);
+	stories[f->kind].begin(event, f);
 }
 
 void story_message(struct fault_event *event, const struct fault *f, const struct sim_message *m)
 {
-	if (f->kind == FAULT_ECHO)
-		echo_message(event, f, m);
-	else if (f->kind == FAULT_BEHIND)
-		behind_message(event, f, m);
-	else if (f->kind == FAULT_RETURNS)
-		returns_message(event, m);
-	else if (f->kind == FAULT_UNWANTED)
-		unwanted_message(event, m);
+	if (stories[f->kind].message)
+		stories[f->kind].message(event, f, m);
 }
 
 void story_end(struct fault_event *event)

@@ -1,6 +1,21 @@
 /* nodes.c - processes and machines: they die, hang, lose power and come back. See faults.h. */
 #include "tests/sim/faults_private.h"
 
+unsigned host_of_server(const struct cluster *c, unsigned server)
+{
+	return c->servers[server].node.process->host->index;
+}
+
+unsigned host_of_engine(const struct cluster *c, unsigned engine)
+{
+	return c->engines[engine].node.process->host->index;
+}
+
+unsigned host_of_metad(const struct cluster *c, unsigned metad)
+{
+	return c->metads[metad].node.process->host->index;
+}
+
 void node_hold_down(struct node *n)
 {
 	n->faults++;
@@ -159,7 +174,7 @@ void power_off_all(struct cluster *c)
 		host_power_off(c, i);
 	if (c->params.colocated) {
 		for (unsigned i = c->params.servers; i < c->params.engines; i++)
-			host_power_off(c, c->engines[i].node.process->host->index);
+			host_power_off(c, host_of_engine(c, i));
 	}
 }
 

@@ -33,9 +33,8 @@ static void attach_somewhere(struct cluster *c, struct sim_volume *v)
 {
 	unsigned i = v->next_engine++ % c->params.engines;
 	struct sim_engine *e = &c->engines[i];
-	const struct sim_process *p = e->node.process;
 
-	if (!p->running || p->paused || e->stopping || !e->engine || e->users[v->number])
+	if (!e->node.process->running || !engine_may_attach(e, v->number))
 		return;
 	user_attach(c, i, v->number, prng_chance(&v->random, 1, 2));
 }

@@ -2,8 +2,6 @@
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
 
-#define SECONDS(n) ((n)*NS_PER_S)
-
 static bool drive_workload(struct cluster *c)
 {
 	c->issuing = true;
@@ -198,19 +196,12 @@ static const struct scenario clocks = {
 };
 
 /* The engine loses metad, and nobody else; then a server dies for longer than it takes to be evicted. */
-static void shape_link_to_meta(struct params *p)
-{
-	shape_scripted(p);
-	p->servers = 4;
-}
-
 static bool drive_link_to_meta(struct cluster *c)
 {
 	unsigned engine = host_of_engine(c, 0), metad = host_of_metad(c, 0), a;
 	static struct scripted write;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	cut_both(c, engine, metad);
 	if (!run_for(c, SECONDS(20)) || !step_write(c, 0, 0, 0, 64 * KIB, SECONDS(1)))
@@ -230,7 +221,7 @@ static const struct scenario link_to_meta = {
 	.name = "link-to-meta-cut",
 	.story = "The engine's link to the meta service is cut for a long time, and a server dies: "
 		 "IO waits, no repair takes the lease from the engine, and nothing fails.",
-	.shape = shape_link_to_meta,
+	.shape = shape_one_to_spare,
 	.drive = drive_link_to_meta,
 };
 

@@ -7,9 +7,8 @@
 
 #include <errno.h>
 
-#define SECONDS(n) ((n)*NS_PER_S)
-#define MS(n)      ((n)*NS_PER_MS)
-#define HERE       (64 * KIB) /* an offset of the first chunk */
+#define MS(n) ((n)*NS_PER_MS)
+#define HERE  (64 * KIB) /* an offset of the first chunk */
 
 static void heal_both(struct cluster *c, unsigned host_a, unsigned host_b)
 {
@@ -43,8 +42,7 @@ static bool drive_repeat_under_way(struct cluster *c)
 	uint32_t stamp = registers_stamp(c->volumes[0].registers);
 	struct user *user;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	user = c->engines[0].users[0];
 	for (unsigned i = 0; i < 3; i++)
@@ -75,8 +73,7 @@ static bool drive_small_writes(struct cluster *c)
 {
 	static struct scripted small[8];
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	for (unsigned i = 0; i < 8; i++)
 		try_write(c, 0, 0, HERE + 512 * i, 512, &small[i]);
@@ -277,8 +274,7 @@ static bool drive_connections_break(struct cluster *c)
 	static struct scripted flow[8];
 	uint64_t place = 0;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	for (unsigned i = 0; i < 8; i++)
 		flow[i].status = 0;

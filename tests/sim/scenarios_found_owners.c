@@ -5,15 +5,12 @@
 
 #include <errno.h>
 
-#define SECONDS(n) ((n)*NS_PER_S)
-
 /* A paused server's kernel accepts a connection, then the machine loses power: nothing ever answers HELLO. */
 static bool drive_hello_unanswered(struct cluster *c)
 {
 	unsigned a, host;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	a = server_of(c, 0, 0, 0);
 	host = host_of_server(c, a);
@@ -37,8 +34,7 @@ static const struct scenario hello_unanswered = {
 /* metad dies between a LEASE that was asked for by an attach and its answer. */
 static bool drive_lease_unanswered(struct cluster *c)
 {
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	try_attach(c, 1, 0, true);
 	for (unsigned i = 0; i < 5; i++) {
@@ -71,8 +67,7 @@ static bool drive_deposed_owner(struct cluster *c)
 {
 	unsigned a;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	a = server_of(c, 0, 0, 0);
 	kill_server(c, a);
@@ -103,8 +98,7 @@ static void shape_three_engines(struct params *p)
 
 static bool drive_taken_while_attaching(struct cluster *c)
 {
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	try_attach(c, 1, 0, true);
 	if (!run_for(c, 100 * NS_PER_MS))
@@ -199,8 +193,7 @@ static bool drive_wakes_after_repair(struct cluster *c)
 	static struct scripted whole, small;
 	unsigned gone;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	gone = server_of(c, 0, 0, 0);
 	kill_server(c, gone);
@@ -231,8 +224,7 @@ static bool drive_lost_while_attaching(struct cluster *c)
 {
 	unsigned e1 = host_of_engine(c, 1), metad = host_of_metad(c, 0);
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	for (unsigned i = 0; i < c->params.servers; i++)
 		cut_both(c, e1, host_of_server(c, i));
@@ -263,8 +255,7 @@ static bool create_anew(struct cluster *c, bool late)
 	static struct scripted held;
 	unsigned e0 = host_of_engine(c, 0), metad = host_of_metad(c, 0), away;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	cut_both(c, e0, metad);
 	for (unsigned i = 0; i < c->params.servers; i++)
@@ -302,12 +293,6 @@ static const struct scenario created_anew = {
 	.drive = drive_created_anew,
 };
 
-static void shape_four_servers(struct params *p)
-{
-	shape_scripted(p);
-	p->servers = 4;
-}
-
 static bool drive_just_created_anew(struct cluster *c)
 {
 	return create_anew(c, false);
@@ -317,7 +302,7 @@ static const struct scenario just_created_anew = {
 	.name = "just-deleted-and-created-anew",
 	.story = "The same, and metad still knows what it took from that engine: the engine hears "
 		 "of it before it is given the new one, and gives that one back.",
-	.shape = shape_four_servers,
+	.shape = shape_one_to_spare,
 	.drive = drive_just_created_anew,
 };
 

@@ -2,8 +2,6 @@
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
 
-#define SECONDS(n) ((n)*NS_PER_S)
-
 /* Of three replicas one was evicted; now the disk of another one is lost, for good. */
 static void shape_two_lost(struct params *p)
 {
@@ -13,8 +11,7 @@ static void shape_two_lost(struct params *p)
 
 static bool lose_two(struct cluster *c, unsigned *evicted, unsigned *lost)
 {
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	*evicted = server_of(c, 0, 0, 0);
 	*lost = server_of(c, 0, 0, 1);
@@ -64,8 +61,7 @@ static bool drive_lost_before_the_owner(struct cluster *c)
 {
 	unsigned lost;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	lost = server_of(c, 0, 0, 1);
 	kill_engine(c, 0);
@@ -97,8 +93,7 @@ static bool drive_short_and_back(struct cluster *c)
 	static struct scripted write;
 	unsigned evicted, away, third, e0 = host_of_engine(c, 0), e1 = host_of_engine(c, 1);
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	evicted = server_of(c, 0, 0, 0);
 	away = server_of(c, 0, 0, 1);
@@ -171,8 +166,7 @@ static bool drive_one_too_many(struct cluster *c)
 {
 	unsigned away, e1 = host_of_engine(c, 1), third;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	away = server_of(c, 0, 0, 0);
 	third = 3 - away - server_of(c, 0, 0, 1);

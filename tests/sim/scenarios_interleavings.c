@@ -5,9 +5,8 @@
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
 
-#define SECONDS(n) ((n)*NS_PER_S)
-#define HERE       (64 * KIB) /* an offset of the first chunk */
-#define BYTES      (16 * KIB)
+#define HERE  (64 * KIB) /* an offset of the first chunk */
+#define BYTES (16 * KIB)
 
 /* E0 attaches, writes, and can no longer reach metad: what happens there is never told to it. */
 static bool begin_with_e0(struct cluster *c)
@@ -181,8 +180,7 @@ static bool drive_interrupted_roll(struct cluster *c)
 	static struct scripted lost[12];
 	unsigned a;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	a = server_of(c, 0, 0, 0);
 	for (unsigned i = 1; i < 3; i++)
@@ -221,8 +219,7 @@ static bool drive_roll_of_one(struct cluster *c)
 	static struct scripted lost[12];
 	unsigned at[3];
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	for (unsigned i = 0; i < 3; i++)
 		at[i] = server_of(c, 0, 0, i);
@@ -482,12 +479,6 @@ static const struct scenario only_local = {
 };
 
 /* Row 26. */
-static void shape_repair_lease(struct params *p)
-{
-	shape_scripted(p);
-	p->servers = 4;
-}
-
 static bool leased_for_repair(const struct cluster *c)
 {
 	for (unsigned i = 0; i < c->params.servers; i++) {
@@ -501,8 +492,7 @@ static bool drive_repair_lease(struct cluster *c)
 {
 	unsigned a;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	a = server_of(c, 0, 0, 0);
 	if (!step_detach(c, 0, 0))
@@ -524,7 +514,7 @@ static const struct scenario repair_lease = {
 	.name = "attach-during-repair",
 	.story = "A chunk server holds the lease for a repair when somebody attaches: the attach "
 		 "is not refused.",
-	.shape = shape_repair_lease,
+	.shape = shape_one_to_spare,
 	.drive = drive_repair_lease,
 };
 
@@ -534,8 +524,7 @@ static bool drive_too_few(struct cluster *c)
 	static struct scripted held;
 	unsigned a, b;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	a = server_of(c, 0, 0, 0);
 	b = server_of(c, 0, 0, 1);
@@ -555,7 +544,7 @@ static const struct scenario too_few = {
 	.name = "filled-while-held",
 	.story = "Two of three replicas die: IO is held, a new one is filled from the survivor and "
 		 "makes the eviction possible.",
-	.shape = shape_repair_lease,
+	.shape = shape_one_to_spare,
 	.drive = drive_too_few,
 };
 

@@ -5,8 +5,7 @@
 #include "tests/sim/scenarios.h"
 #include "tests/sim/steps.h"
 
-#define SECONDS(n) ((n)*NS_PER_S)
-#define MS(n)      ((n)*NS_PER_MS)
+#define MS(n) ((n)*NS_PER_MS)
 
 static struct node *node_of_engine(struct cluster *c, unsigned i)
 {
@@ -259,8 +258,7 @@ static bool drive_evict_what_is_gone(struct cluster *c)
 	static struct scripted held;
 	unsigned a, b, third;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	a = server_of(c, 0, 0, 0);
 	b = server_of(c, 0, 0, 1);

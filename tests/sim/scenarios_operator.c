@@ -6,8 +6,6 @@
 
 #include <errno.h>
 
-#define SECONDS(n) ((n)*NS_PER_S)
-
 /* ---- updates ---- */
 
 static void shape_updates(struct params *p)
@@ -56,8 +54,7 @@ static void shape_idle(struct params *p)
 /* The last thing that a chunk server has done brought no data. */
 static bool drive_idle(struct cluster *c)
 {
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	for (unsigned i = 0; i < 12; i++) {
 		struct sim_server *s = &c->servers[i % c->params.servers];
@@ -106,8 +103,7 @@ static bool drive_holes(struct cluster *c)
 {
 	static struct scripted holes;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	try_extents(c, 0, 0, 0, 4 * MIB, &holes);
 	if (!step_done(c, &holes, SECONDS(5)) ||
@@ -231,8 +227,7 @@ static bool drive_confirmed(struct cluster *c)
 {
 	uint64_t epoch;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	sim_rows_save(c->rows);
 	/* What the copy does not know: others that have had the lease since. */
@@ -273,18 +268,11 @@ static const struct scenario confirmed = {
 
 /* ---- export lists ---- */
 
-static void shape_list(struct params *p)
-{
-	shape_scripted(p);
-	p->servers = 4;
-}
-
 static bool drive_list(struct cluster *c)
 {
 	unsigned away;
 
-	c->manual = true;
-	if (!step_attach(c, 0, 0, false) || !step_write(c, 0, 0, 0, MIB, SECONDS(5)))
+	if (!step_begin(c))
 		return false;
 	/* What it leaves behind can't be deleted yet. */
 	away = server_of(c, 0, 0, 1);
@@ -306,7 +294,7 @@ static const struct scenario list = {
 	.name = "export-list",
 	.story = "A volume is deleted and another one of its name made while one of its replicas "
 		 "is out of reach: an export list names the new one, once.",
-	.shape = shape_list,
+	.shape = shape_one_to_spare,
 	.drive = drive_list,
 };
 

@@ -4,8 +4,6 @@
 
 #include <errno.h>
 
-#define SECONDS(n) ((n)*NS_PER_S)
-
 /* Row 27 of INTERLEAVINGS. */
 static void shape_full(struct params *p)
 {

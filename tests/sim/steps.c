@@ -97,6 +97,12 @@ bool step_attach(struct cluster *c, unsigned engine, unsigned volume, bool force
 			   "the volume is attached within 30 s");
 }
 
+bool step_begin(struct cluster *c)
+{
+	c->manual = true;
+	return step_attach(c, 0, 0, false) && step_write(c, 0, 0, 0, MIB, SECONDS(5));
+}
+
 bool step_detach(struct cluster *c, unsigned engine, unsigned volume)
 {
 	uint64_t deadline_ns = c->sim.now_ns + 10 * NS_PER_S;
@@ -210,21 +216,6 @@ void cut_both(struct cluster *c, unsigned host_a, unsigned host_b)
 	net_link_cut(c->sim.net, host_b, host_a);
 }
 
-unsigned host_of_server(const struct cluster *c, unsigned server)
-{
-	return c->servers[server].node.process->host->index;
-}
-
-unsigned host_of_engine(const struct cluster *c, unsigned engine)
-{
-	return c->engines[engine].node.process->host->index;
-}
-
-unsigned host_of_metad(const struct cluster *c, unsigned metad)
-{
-	return c->metads[metad].node.process->host->index;
-}
-
 void kill_server(struct cluster *c, unsigned server)
 {
 	node_hold_down(&c->servers[server].node);
@@ -246,4 +237,10 @@ void kill_metad(struct cluster *c, unsigned metad)
 void shape_scripted(struct params *p)
 {
 	p->operations = 0;
+}
+
+void shape_one_to_spare(struct params *p)
+{
+	shape_scripted(p);
+	p->servers = 4;
 }

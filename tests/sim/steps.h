@@ -10,9 +10,13 @@
 #include "tests/sim/scenario.h"
 #include "tests/sim/users.h"
 
+#define SECONDS(n) ((n)*NS_PER_S)
+
 /* The engine attaches the volume and its clients stay idle (operations are 0 in calm scenarios that script everything). */
 bool step_attach(struct cluster *c, unsigned engine, unsigned volume, bool force);
 void try_attach(struct cluster *c, unsigned engine, unsigned volume, bool force);
+/* As most stories begin: everything from now on is scripted, engine 0 has volume 0, and its first MiB is written. */
+bool step_begin(struct cluster *c);
 bool step_detach(struct cluster *c, unsigned engine, unsigned volume);
 /* Fresh content; acknowledged within `within_ns`. */
 bool step_write(struct cluster *c, unsigned engine, unsigned volume, uint64_t offset,
@@ -48,9 +52,6 @@ bool step_done(struct cluster *c, const struct scripted *result, uint64_t within
 unsigned server_of(struct cluster *c, unsigned volume, uint64_t index, unsigned i);
 
 void cut_both(struct cluster *c, unsigned host_a, unsigned host_b);
-unsigned host_of_server(const struct cluster *c, unsigned server);
-unsigned host_of_engine(const struct cluster *c, unsigned engine);
-unsigned host_of_metad(const struct cluster *c, unsigned metad);
 /* kill -9; comes back with node_let_up. */
 void kill_server(struct cluster *c, unsigned server);
 void kill_engine(struct cluster *c, unsigned engine);
@@ -58,5 +59,7 @@ void kill_metad(struct cluster *c, unsigned metad);
 
 /* No clients of their own: everything is scripted. */
 void shape_scripted(struct params *p);
+/* The same, with a fourth chunk server. */
+void shape_one_to_spare(struct params *p);
 
 #endif

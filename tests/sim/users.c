@@ -657,6 +657,11 @@ unsigned user_host(const struct user *user)
 	return user->engine->node.process->host->index;
 }
 
+bool engine_may_attach(const struct sim_engine *e, unsigned volume)
+{
+	return e->engine && !e->stopping && !e->node.process->paused && !e->users[volume];
+}
+
 void user_idle(struct user *user, uint64_t until_ns)
 {
 	user->idle_until_ns = until_ns;

@@ -24,6 +24,8 @@ void users_killed(struct cluster *c, struct sim_engine *engine);
 enum user_state user_state(const struct user *user);
 /* Its engine's process is paused: nothing may be asked of it. */
 bool user_paused(const struct user *user);
+/* The engine runs and has not this volume: it may be asked to attach it. */
+bool engine_may_attach(const struct sim_engine *engine, unsigned volume);
 /* The size of its volume, as its engine knows it; while it is attached. */
 uint64_t user_bytes(const struct user *user);
 unsigned user_host(const struct user *user);
