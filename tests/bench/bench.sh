@@ -23,15 +23,7 @@ export WORK RUNTIME RUNS IMAGE_MIB
 . "$here/cluster.sh"
 FLOOR_PORT=${FLOOR_PORT:-17400}
 
-# name | fio rw | block size | depth | more. Depth 32 is 2 connections with 16 requests each.
-BENCH_WORKLOADS='
-randwrite-4k-qd1|randwrite|4k|1|
-randwrite-4k-qd32|randwrite|4k|16|--numjobs=2 --group_reporting
-randread-4k-qd1|randread|4k|1|
-randread-4k-qd32|randread|4k|16|--numjobs=2 --group_reporting
-seqwrite-1m-qd8|write|1m|8|
-seqread-1m-qd8|read|1m|8|
-'
+BENCH_WORKLOADS='randwrite-4k-qd1 randwrite-4k-qd32 randread-4k-qd1 randread-4k-qd32 seqwrite-1m-qd8 seqread-1m-qd8'
 
 peers=("$@")
 [ $# -gt 0 ] || peers=(quorum3-unix)
@@ -70,7 +62,7 @@ run_floor() { # RUN : rows in floor.csv, "the cheapest that three durable copies
 }
 
 main() {
-	local peer target run name rw bs qd extra
+	local peer target run name
 	need fio jq nbdkit qemu-nbd
 	init_work
 	trap finish EXIT
@@ -89,16 +81,14 @@ main() {
 		[ "$target" = ceph ] || fill_target "$target"
 	done
 	for ((run = 1; run <= RUNS; run++)); do
-		while IFS='|' read -r name rw bs qd extra; do
-			[ -n "$name" ] || continue
+		for name in $BENCH_WORKLOADS; do
 			[ -z "${WORKLOADS:-}" ] || [[ " $WORKLOADS " == *" $name "* ]] || continue
 			for target in copyhold "${peers[@]}"; do
 				select_target "$target"
-				# shellcheck disable=SC2086
-				run_one "$target" "$name" "$run" "$rw" "$bs" "$qd" $extra </dev/null || exit 1
+				run_workload "$target" "$name" "$run" || exit 1
 			done
 			[ "$name" != randwrite-4k-qd1 ] || run_floor "$run"
-		done <<<"$BENCH_WORKLOADS"
+		done
 	done
 	cp "$WORK/results.csv" "$OUT/results.csv"
 	mkdir -p "$OUT/fio" && cp "$WORK"/log/*.json "$OUT/fio/"

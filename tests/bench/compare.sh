@@ -75,16 +75,6 @@ select_target() { # NAME -> FIO_TARGET, SERVER_PIDS
 		copyhold_target nbdkit bench
 	fi
 }
-run_workload() { # NAME WORKLOAD RUN : its row in results.csv of NAME
-	local rw bs depth extra=()
-	IFS=- read -r rw bs depth <<<"$2"
-	depth=${depth#qd}
-	if [ "$depth" = 32 ]; then
-		depth=16
-		extra=(--numjobs=2 --group_reporting)
-	fi
-	run_one "$1" "$2" "$3" "${rw#seq}" "$bs" "$depth" "${extra[@]}" </dev/null
-}
 run_floor() { # RUN : floor.c's columns as those of results.csv
 	"$WORK/floor" sync 3 3 1 "$RUNTIME" "$WORK" $((FIRST_PORT - 10)) |
 		awk -F, -v run="$1" '{ printf "floor,randwrite-4k-qd1,%d,%s,,%s,%s,,,,,,,,\n", run, $5, $6, $7 }' | tee -a "$WORK/results.csv" >&2
